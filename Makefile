@@ -1,0 +1,46 @@
+# Needs only Python (3.11 or newer) and make. Everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run demo test check format generate bench soak clean
+.DEFAULT_GOAL := run
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[broker]' --group dev
+	touch $@
+
+run: $(STAMP)  ## the main job: server, store, sample policy and an embedded broker on 127.0.0.1:1883
+	@mkdir -p .run
+	$(BIN)/exhook serve --db .run/exhook.db --policy deploy/sample --with-broker
+
+demo: $(STAMP)  ## scripted MQTT clients against all of it, on free ports
+	$(BIN)/exhook demo
+
+test: $(STAMP)  ## the whole suite
+	$(BIN)/python -m pytest -m 'not soak'
+
+check: $(STAMP)  ## ruff, mypy, generated code up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m protos.generate --check
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(STAMP)  ## protos/*_pb2.py from protos/*.proto
+	$(BIN)/python -m protos.generate
+
+bench: $(STAMP)  ## prints tables; takes minutes
+	$(BIN)/python bench/decisions.py
+
+soak: $(STAMP)  ## what only real time shows
+	$(BIN)/python -m pytest -m soak --timeout 1200
+
+clean:
+	rm -rf $(VENV) .run .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,257 @@
+"""The store file: open, migrate, read, and write under a new revision.
+
+Every write is one transaction under one new revision, with a change row for each record it touched; killed at
+any moment, the file stands at the old revision or at the new one.
+"""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from sqlite_utils import Database as SqliteDatabase
+
+from store.migrations import STEPS, store_migrations
+from store.records import Record, Secret, SecretForm
+from store.seal import PLAIN, SealError, SealKeys, fingerprint, missing_key
+from store.tables import IDENTITIES, Table, secret_place
+from store.unavailable import StoreUnavailable, told_clearly
+from store.writing import Writing
+
+R = TypeVar("R", bound=Record)
+
+BUSY_MS: Final = 5_000
+"""How long a writer waits for another one, in milliseconds."""
+
+_FINGERPRINT_KEY_PLACE: Final = "fingerprint key"
+
+
+class Database:
+    """An open store. Not to be shared between threads."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, keys: SealKeys) -> None:
+        self.path = path
+        self.connection = connection
+        self.keys = keys
+        self._fingerprint_key = b""
+
+    @classmethod
+    def open(cls, path: Path, keys: SealKeys, *, create: bool = True, busy_ms: int = BUSY_MS) -> Self:
+        """Open a store, bring its shape up to date; a new one is made readable by its owner alone (0600).
+
+        Raises:
+            StoreUnavailable: missing, locked, read-only, damaged, full disk, or written by a newer version.
+            SealError: its secrets are sealed under a key that is not at hand.
+        """
+        database = cls(path, connect(path, create=create, busy_ms=busy_ms), keys)
+        try:
+            with told_clearly(path):
+                database._prepare()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def revision(self) -> int:
+        """The last revision; 0 for an empty store."""
+        return last_revision(self.connection)
+
+    @property
+    def store_id(self) -> str:
+        """What tells this store from another that took its place."""
+        return str(self._meta("store_id"))
+
+    @property
+    def environment(self) -> str:
+        """The label of this store (``prod``, say), or nothing; a policy may ask for it."""
+        return str(self._meta("environment") or "")
+
+    def label(self, environment: str) -> None:
+        """Set the label of this store."""
+        with told_clearly(self.path), self.transaction():
+            self._set_meta("environment", environment)
+
+    def fingerprint(self, form: SecretForm, value: bytes) -> str:
+        """The fingerprint of a secret in this store."""
+        return fingerprint(self._fingerprint_key, form.value, value)
+
+    @property
+    def draw_key(self) -> bytes:
+        """Key of the draw of dummy verifications; the same in every worker."""
+        return self._fingerprint_key
+
+    def records(self, table: Table[R], source: str | None = None) -> Iterator[R]:
+        """All records of a kind, of one source where it is given, secrets unsealed."""
+        yield from self.find(table, "TRUE" if source is None else "source = ?", () if source is None else (source,))
+
+    def contents(self, table: Table[Any], source: str | None = None) -> Iterator[tuple[str, Record]]:
+        """Owner and record of a kind, secrets by fingerprint alone: what a plan compares. Nothing is unsealed."""
+        where, values = ("TRUE", ()) if source is None else ("source = ?", (source,))
+        for row in self.connection.execute(table.select(where), values):
+            record = table.from_row(row, self._secrets(row, unsealed=False) if table.has_secrets else ())
+            yield record.source, record
+
+    def find(self, table: Table[R], where: str, values: tuple[Any, ...]) -> Iterator[R]:
+        """Records of a kind by a condition of ours, secrets unsealed."""
+        for row in self.connection.execute(table.select(where), values).fetchall():
+            yield table.from_row(row, self._secrets(row) if table.has_secrets else ())
+
+    def get(self, table: Table[R], key: tuple[str, ...]) -> R | None:
+        """The record of a key, or None."""
+        where = " AND ".join(f"{column} = ?" for column in table.key)
+        return next(self.find(table, where, tuple(map(str, key))), None)
+
+    @contextmanager
+    def writing(
+        self, *, actor: str, source: str, now_ms: int, commit: str = "", checksum: str = ""
+    ) -> Iterator[Writing]:
+        """One transaction under a new revision; nothing at all where an exception ends it or nothing changed.
+
+        Raises:
+            StoreUnavailable: locked, read-only, full.
+            OverQuota: the final state exceeds an instance's `record_quota` and is larger than before.
+        """
+        with told_clearly(self.path), self.transaction():
+            self._note_key()
+            write = Writing(self, actor=actor, source=source, now_ms=now_ms, commit=commit, checksum=checksum)
+            yield write
+            write.finish()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE … COMMIT, so that what is read inside is what gets changed."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            # A full disk has rolled back already.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def reseal(self) -> int:
+        """Seal every secret anew under the first key; the number of secrets. No revision: nothing changed but keys.
+
+        Raises:
+            SealError: a secret is sealed under a key that is not at hand; nothing is changed.
+        """
+        count = 0
+        with told_clearly(self.path), self.transaction():
+            for row in self.connection.execute(IDENTITIES.select("TRUE")).fetchall():
+                for secret in self._secrets(row):
+                    self.connection.execute(
+                        "UPDATE identity_secrets SET sealed = ? WHERE identity = ? AND id = ?",
+                        (
+                            self.keys.seal(secret.value, secret_place(IDENTITIES.key_of(row), secret.id)),
+                            row["row"],
+                            secret.id,
+                        ),
+                    )
+                    count += 1
+            self._set_meta("fingerprint_key", self.keys.seal(self._fingerprint_key, _FINGERPRINT_KEY_PLACE))
+            self._set_meta("seal_keys", self.keys.primary)
+        return count
+
+    @property
+    def sealed_under(self) -> tuple[str, ...]:
+        """Ids of the keys that secrets are sealed under; `plain` where some stand in the clear."""
+        return tuple(str(self._meta("seal_keys") or "").split())
+
+    def _prepare(self) -> None:
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = FULL")
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        wrapped = SqliteDatabase(self.connection)
+        applied = {migration.name for migration in store_migrations.applied(wrapped)}
+        if newer := sorted(applied - STEPS):
+            raise StoreUnavailable(
+                f"{self.path}: written by a newer exhook (it has {', '.join(newer)}); upgrade this one"
+            )
+        if applied != STEPS:
+            with self.transaction():
+                store_migrations.apply(wrapped)
+        if self._meta("fingerprint_key") is None:
+            with self.transaction():
+                self._set_up_once()
+        for named in self.sealed_under:
+            if named not in (PLAIN, *self.keys.ids):
+                raise SealError(f"{self.path}: {missing_key(named)}")
+        self._fingerprint_key = self.keys.unseal(bytes(self._meta("fingerprint_key")), _FINGERPRINT_KEY_PLACE)
+
+    def _set_up_once(self) -> None:
+        """What a new store is given; asked again inside the transaction, since another process may have been first."""
+        if self._meta("fingerprint_key") is None:
+            self._set_meta("store_id", secrets.token_hex(16))
+            self._set_meta("fingerprint_key", self.keys.seal(secrets.token_bytes(32), _FINGERPRINT_KEY_PLACE))
+            self._set_meta("seal_keys", self.keys.primary)
+
+    def _note_key(self) -> None:
+        """Remember that secrets may from now on be sealed under this key, too."""
+        if self.keys.primary not in self.sealed_under:
+            self._set_meta("seal_keys", " ".join([*self.sealed_under, self.keys.primary]))
+
+    def _secrets(self, row: sqlite3.Row, *, unsealed: bool = True) -> tuple[Secret, ...]:
+        """The secrets of the identity of a row."""
+        key = IDENTITIES.key_of(row)
+        rows = self.connection.execute(
+            "SELECT id, form, sealed, fingerprint, expires_at FROM identity_secrets WHERE identity = ? ORDER BY id",
+            (row["row"],),
+        )
+        return tuple(
+            Secret(
+                id=name,
+                value=self.keys.unseal(sealed, secret_place(key, name)) if unsealed else b"(sealed)",
+                form=SecretForm(form),
+                fingerprint=printed,
+                expires_at=expires_at,
+            )
+            for name, form, sealed, printed, expires_at in rows
+        )
+
+    def _meta(self, name: str) -> Any:
+        row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def _set_meta(self, name: str, value: str | bytes) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def connect(path: Path, *, create: bool, busy_ms: int) -> sqlite3.Connection:
+    """Open the file itself.
+
+    Raises:
+        StoreUnavailable: it does not exist and may not be made, or cannot be opened.
+    """
+    if not path.exists():
+        if not create:
+            raise StoreUnavailable(
+                f"{path}: there is no store; `exhook-sync apply` or `exhook serve --policy` makes one"
+            )
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            pass  # another process made it in between
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: cannot be made ({error.strerror}); see that its folder exists") from None
+    with told_clearly(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1000, cached_statements=256)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def last_revision(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(revision), 0) FROM revisions").fetchone()[0])

@@ -1,0 +1,172 @@
+"""How records stand in tables: one row a record, one column a field. Knows no transaction."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
+
+from store.records import (
+    BlacklistEntry,
+    Grantee,
+    Group,
+    Identity,
+    IdentityType,
+    Instance,
+    Permission,
+    Record,
+    Secret,
+)
+
+R = TypeVar("R", bound=Record)
+
+_PROVENANCE: Final = tuple(field.name for field in fields(Record))
+_CLERICAL: Final = frozenset({"origin", "created_at", "updated_at", "revision"})
+"""What tells where a record came from, not what it says: no difference in it is a change."""
+
+
+class Subject(NamedTuple):
+    """Whose view a record is part of: what a cache holds it under, and what a change evicts."""
+
+    instance: str
+    type: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Table(Generic[R]):
+    """One kind of record and its table."""
+
+    name: str
+    record: type[R]
+    key: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.record.kind
+
+    @property
+    def has_secrets(self) -> bool:
+        return self.record is Identity
+
+    def key_of(self, row: sqlite3.Row) -> tuple[str, ...]:
+        """The key of the record of a row."""
+        return tuple(row[column] for column in self.key)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Field names in the order of the record; `id` stands in the column `record_id`."""
+        return tuple(field.name for field in fields(self.record) if field.name != "secrets")
+
+    def row(self, record: R) -> dict[str, Any]:
+        """The column values of a record."""
+        return {_column(name): _plain(getattr(record, name)) for name in self.columns}
+
+    def from_row(self, row: Mapping[str, Any] | sqlite3.Row, secrets: Sequence[Secret] = ()) -> R:
+        """The record of a row."""
+        converters = _CONVERTERS[self.record]
+        values = {name: converters.get(name, _same)(row[_column(name)]) for name in self.columns}
+        if self.has_secrets:
+            values["secrets"] = tuple(secrets)
+        return self.record(**values)
+
+    def select(self, where: str) -> str:
+        """A query of whole rows, `row` number first where there is one."""
+        columns = ", ".join(_column(name) for name in self.columns)
+        number = "" if self.record is Instance else "row, "
+        return f"SELECT {number}{columns} FROM {self.name} WHERE {where}"  # noqa: S608 - our own names alone
+
+
+INSTANCES: Final = Table("instances", Instance, ("name",))
+GROUPS: Final = Table("groups", Group, ("instance", "name"))
+IDENTITIES: Final = Table("identities", Identity, ("instance", "identity_type", "username", "client_id"))
+PERMISSIONS: Final = Table(
+    "permissions", Permission, ("instance", "identity_type", "identity", "topic", "effect", "source")
+)
+BLACKLIST: Final = Table("blacklist", BlacklistEntry, ("instance", "client_id", "username", "source"))
+
+TABLES: Final[tuple[Table[Any], ...]] = (INSTANCES, GROUPS, IDENTITIES, PERMISSIONS, BLACKLIST)
+"""In the order in which records may be written: what others refer to comes first."""
+
+BY_KIND: Final[Mapping[str, Table[Any]]] = {table.kind: table for table in TABLES}
+
+
+def content(record: Record) -> dict[str, Any]:
+    """What a record says, for plans and the change log: no clerical fields, secrets by id and fingerprint.
+
+    Fields that hold their default are left out, so that a field of a later version changes no old content.
+    """
+    said: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if field.name == "secrets":
+            said["secrets"] = [
+                {"id": secret.id, "fingerprint": secret.fingerprint}
+                | ({} if secret.expires_at is None else {"expires_at": secret.expires_at})
+                for secret in sorted(value, key=lambda secret: secret.id)
+            ]
+        elif field.name not in _CLERICAL and (field.default is MISSING or value != field.default):
+            said[field.name] = _plain(value)
+    return said
+
+
+def content_json(record: Record) -> str:
+    return json.dumps(content(record), ensure_ascii=False, sort_keys=True)
+
+
+def key_json(record: Record) -> str:
+    return json.dumps([str(part) for part in record.key], ensure_ascii=False)
+
+
+def subject_of(record: Record) -> Subject:
+    """Whose view the record is part of."""
+    match record:
+        case Instance():
+            return Subject(record.name, "INSTANCE", "")
+        case Group():
+            return Subject(record.instance, Grantee.GROUP.value, record.name)
+        case Identity(identity_type=IdentityType.CLIENT):
+            return Subject(record.instance, Grantee.CLIENT.value, record.client_id)
+        case Identity():
+            return Subject(record.instance, Grantee.USER.value, record.username)
+        case Permission():
+            return Subject(record.instance, record.identity_type.value, record.identity)
+        case BlacklistEntry():
+            by_client = bool(record.client_id)
+            named = record.client_id if by_client else record.username
+            return Subject(record.instance, (Grantee.CLIENT if by_client else Grantee.USER).value, named)
+        case _:
+            raise AssertionError(f"{type(record).__name__} is in nobody's view")
+
+
+def secret_place(key: Sequence[str], secret_id: str) -> str:
+    """What a sealed secret is bound to: moved to another record or id, it does not open."""
+    return json.dumps([*map(str, key), secret_id])
+
+
+def _column(name: str) -> str:
+    return "record_id" if name == "id" else name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    return int(value) if isinstance(value, bool) else value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _converters(record: type[Record]) -> dict[str, Any]:
+    """Enumerations and booleans come out of SQLite as text and integers."""
+    hints = get_type_hints(record)
+    return {
+        field.name: hints[field.name]
+        for field in fields(record)
+        if isinstance(hints[field.name], type) and issubclass(hints[field.name], StrEnum | bool)
+    }
+
+
+_CONVERTERS: Final = {table.record: _converters(table.record) for table in TABLES}

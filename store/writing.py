@@ -1,0 +1,164 @@
+"""One write to the store: records put and removed under one new revision, each with its change row."""
+
+import sqlite3
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from store.changes import Operation, log_change
+from store.credentials import work_of
+from store.records import Identity, Record, Secret, SecretForm
+from store.tables import BY_KIND, IDENTITIES, Table, content, secret_place
+
+if TYPE_CHECKING:
+    from store.database import Database
+
+COUNTED = ("identity", "permission", "blacklist")
+"""The kinds of records that a quota counts (seed)."""
+
+
+class OverQuota(Exception):
+    """The final state of a write exceeds an instance's quota (vendor: `Customauth.over.capacity`)."""
+
+    def __init__(self, instance: str, count: int, quota: int) -> None:
+        super().__init__(
+            f"instance {instance} would hold {count} identities, permissions and blacklist entries; "
+            f"its record_quota is {quota}; remove some, or raise the quota"
+        )
+
+
+class Writing:
+    """A write in progress; `Database.writing` makes, finishes or undoes it."""
+
+    def __init__(
+        self, database: "Database", *, actor: str, source: str, now_ms: int, commit: str, checksum: str
+    ) -> None:
+        self.database = database
+        self.now_ms = now_ms
+        self.revision = database.revision + 1
+        self.counts: Counter[Operation] = Counter()
+        self._connection: sqlite3.Connection = database.connection
+        self._before = self._held()
+        self._connection.execute(
+            "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
+            (self.revision, now_ms, actor, source, commit, checksum),
+        )
+
+    def put(self, record: Record) -> Operation | None:
+        """Add a record or change the one that has its key; None where it says the same already."""
+        table = BY_KIND[record.kind]
+        old = self.database.get(table, record.key)
+        if old is not None and content(old) == content(record):
+            self._relocate(table, old, record)
+            return None
+        stamped = replace(
+            record,
+            created_at=old.created_at if old else self.now_ms,
+            updated_at=self.now_ms,
+            revision=self.revision,
+        )
+        if isinstance(stamped, Identity):
+            stamped = replace(stamped, secrets=_kept(stamped.secrets, old.secrets if isinstance(old, Identity) else ()))
+        self._write(table, stamped, exists=old is not None)
+        operation = Operation.CHANGE if old else Operation.ADD
+        self._log(operation, old, stamped)
+        return operation
+
+    def remove(self, record: Record) -> None:
+        """Remove the record that has the key of this one."""
+        table = BY_KIND[record.kind]
+        where = " AND ".join(f"{column} = ?" for column in table.key)
+        self._connection.execute(f"DELETE FROM {table.name} WHERE {where}", tuple(map(str, record.key)))  # noqa: S608 - our own names
+        self._log(Operation.REMOVE, record, None)
+
+    def expire(self, record: Record) -> None:
+        """Note that a record's time ran out; it stays, and goes on to own its client id."""
+        self._log(Operation.EXPIRE, record, record)
+
+    def finish(self) -> None:
+        """Keep the revision, or none where nothing changed.
+
+        Raises:
+            OverQuota: over an instance's quota, and more than before.
+        """
+        if not self.counts:
+            self._connection.execute("DELETE FROM revisions WHERE revision = ?", (self.revision,))
+            return
+        self._check_quota()
+        self._connection.execute(
+            "UPDATE revisions SET added = ?, changed = ?, removed = ?, expired = ? WHERE revision = ?",
+            (*(self.counts[operation] for operation in Operation), self.revision),
+        )
+
+    def _log(self, operation: Operation, before: Record | None, after: Record | None) -> None:
+        self.counts[operation] += 1
+        log_change(self._connection, self.revision, operation, before, after)
+
+    def _relocate(self, table: Table[Any], old: Record, record: Record) -> None:
+        """The same record now stands in another line: clerical, so no change and no revision.
+
+        A place with a commit stays right for ever; only one without would come to point to a wrong line.
+        """
+        if old.origin != record.origin and "@" not in old.origin:
+            where = " AND ".join(f"{column} = ?" for column in table.key)
+            self._connection.execute(
+                f"UPDATE {table.name} SET origin = ? WHERE {where}",  # noqa: S608 - our own names
+                (record.origin, *map(str, old.key)),
+            )
+
+    def _write(self, table: Table[Any], record: Record, *, exists: bool) -> None:
+        row = table.row(record)
+        if isinstance(record, Identity):
+            row["work"] = work_of(record.sign_mode, record.secrets)
+        if exists:
+            sets = ", ".join(f"{column} = :{column}" for column in row)
+            where = " AND ".join(f"{column} = :{column}" for column in table.key)
+            self._connection.execute(f"UPDATE {table.name} SET {sets} WHERE {where}", row)  # noqa: S608 - our own names
+        else:
+            names, values = ", ".join(row), ", ".join(f":{column}" for column in row)
+            self._connection.execute(f"INSERT INTO {table.name} ({names}) VALUES ({values})", row)  # noqa: S608 - our own names
+        if isinstance(record, Identity):
+            self._write_secrets(record)
+
+    def _write_secrets(self, identity: Identity) -> None:
+        where = " AND ".join(f"{column} = ?" for column in IDENTITIES.key)
+        (row,) = self._connection.execute(
+            f"SELECT row FROM identities WHERE {where}",  # noqa: S608 - our own names
+            tuple(map(str, identity.key)),
+        ).fetchone()
+        self._connection.execute("DELETE FROM identity_secrets WHERE identity = ?", (row,))
+        for secret in identity.secrets:
+            if secret.form is SecretForm.PLAIN:
+                raise AssertionError("a password is hashed before it is stored")
+            sealed = self.database.keys.seal(secret.value, secret_place(identity.key, secret.id))
+            self._connection.execute(
+                "INSERT INTO identity_secrets VALUES (?, ?, ?, ?, ?, ?)",
+                (row, secret.id, secret.form.value, sealed, secret.fingerprint, secret.expires_at),
+            )
+
+    def _held(self) -> dict[str, int]:
+        """How many counted records each instance holds."""
+        rows = self._connection.execute(
+            "SELECT instance, sum(n) FROM tallies WHERE kind IN (?, ?, ?) GROUP BY instance", COUNTED
+        )
+        return dict(rows.fetchall())
+
+    def _check_quota(self) -> None:
+        held = self._held()
+        for instance, quota in self._connection.execute(
+            "SELECT name, record_quota FROM instances WHERE record_quota IS NOT NULL"
+        ):
+            count = held.get(instance, 0)
+            if count > quota and count > self._before.get(instance, 0):
+                raise OverQuota(instance, count, quota)
+
+
+def _kept(wanted: tuple[Secret, ...], stored: tuple[Secret, ...]) -> tuple[Secret, ...]:
+    """The wanted secrets, with the stored value where the fingerprint shows it to be the same one."""
+    values = {(secret.id, secret.fingerprint): secret for secret in stored}
+    return tuple(
+        replace(found, expires_at=secret.expires_at)
+        if (found := values.get((secret.id, secret.fingerprint)))
+        else secret
+        for secret in wanted
+    )
