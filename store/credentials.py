@@ -87,4 +87,5 @@ def _proves(mode: SignMode, secret: Secret, client_id: str, password: bytes) -> 
 
 @lru_cache(maxsize=4096)
 def _parsed(value: bytes) -> PasswordHash:
-    return parse_hash(value.decode())
+    # What is no text is of no known scheme; an error that quotes it would show the hash.
+    return parse_hash(value.decode(errors="replace"))

@@ -4,7 +4,6 @@ Every write is one transaction under one new revision, with a change row for eac
 any moment, the file stands at the old revision or at the new one.
 """
 
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -12,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from sqlite_utils import Database as SqliteDatabase
-
+from store.connection import BUSY_MS, connect, file_at, put_into_shape, transaction
 from store.migrations import STEPS, store_migrations
 from store.records import Record, Secret, SecretForm
 from store.seal import PLAIN, SealError, SealKeys, fingerprint, missing_key
@@ -22,9 +20,6 @@ from store.unavailable import StoreUnavailable, told_clearly
 from store.writing import Writing
 
 R = TypeVar("R", bound=Record)
-
-BUSY_MS: Final = 5_000
-"""How long a writer waits for another one, in milliseconds."""
 
 _FINGERPRINT_KEY_PLACE: Final = "fingerprint key"
 
@@ -37,6 +32,8 @@ class Database:
         self.connection = connection
         self.keys = keys
         self._fingerprint_key = b""
+        self.file = file_at(path)
+        """Which file it is; another may have come to stand at the path."""
 
     @classmethod
     def open(cls, path: Path, keys: SealKeys, *, create: bool = True, busy_ms: int = BUSY_MS) -> Self:
@@ -49,7 +46,7 @@ class Database:
         database = cls(path, connect(path, create=create, busy_ms=busy_ms), keys)
         try:
             with told_clearly(path):
-                database._prepare()
+                database._prepare(busy_ms)
         except BaseException:
             database.close()
             raise
@@ -79,6 +76,15 @@ class Database:
         """The label of this store (``prod``, say), or nothing; a policy may ask for it."""
         return str(self._meta("environment") or "")
 
+    @property
+    def swept_until(self) -> int:
+        """Until when expired records have been committed as such, in milliseconds since the epoch."""
+        return int(self._meta("swept_until") or 0)
+
+    @swept_until.setter
+    def swept_until(self, now_ms: int) -> None:
+        self._set_meta("swept_until", now_ms)
+
     def label(self, environment: str) -> None:
         """Set the label of this store."""
         with told_clearly(self.path), self.transaction():
@@ -100,14 +106,16 @@ class Database:
     def contents(self, table: Table[Any], source: str | None = None) -> Iterator[tuple[str, Record]]:
         """Owner and record of a kind, secrets by fingerprint alone: what a plan compares. Nothing is unsealed."""
         where, values = ("TRUE", ()) if source is None else ("source = ?", (source,))
-        for row in self.connection.execute(table.select(where), values):
-            record = table.from_row(row, self._secrets(row, unsealed=False) if table.has_secrets else ())
-            yield record.source, record
+        with told_clearly(self.path):
+            for row in self.connection.execute(table.select(where), values):
+                record = table.from_row(row, self._secrets(row, unsealed=False) if table.has_secrets else ())
+                yield record.source, record
 
-    def find(self, table: Table[R], where: str, values: tuple[Any, ...]) -> Iterator[R]:
-        """Records of a kind by a condition of ours, secrets unsealed."""
-        for row in self.connection.execute(table.select(where), values).fetchall():
-            yield table.from_row(row, self._secrets(row) if table.has_secrets else ())
+    def find(self, table: Table[R], where: str, values: tuple[Any, ...], *, unsealed: bool = True) -> Iterator[R]:
+        """Records of a kind by a condition of ours; their secrets unsealed, or by fingerprint alone."""
+        with told_clearly(self.path):
+            for row in self.connection.execute(table.select(where), values).fetchall():
+                yield table.from_row(row, self._secrets(row, unsealed=unsealed) if table.has_secrets else ())
 
     def get(self, table: Table[R], key: tuple[str, ...]) -> R | None:
         """The record of a key, or None."""
@@ -132,16 +140,18 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE … COMMIT, so that what is read inside is what gets changed."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        """BEGIN IMMEDIATE … COMMIT, so that what is read inside is what gets changed.
+
+        Raises:
+            StoreUnavailable: the file was removed or replaced; what were written to it now, nobody would read.
+        """
+        if file_at(self.path) != self.file:
+            raise StoreUnavailable(
+                f"{self.path}: was removed or replaced by another file while it was open; "
+                "nothing was written, open it anew"
+            )
+        with transaction(self.connection):
             yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            # A full disk has rolled back already.
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
 
     def reseal(self) -> int:
         """Seal every secret anew under the first key; the number of secrets. No revision: nothing changed but keys.
@@ -171,19 +181,10 @@ class Database:
         """Ids of the keys that secrets are sealed under; `plain` where some stand in the clear."""
         return tuple(str(self._meta("seal_keys") or "").split())
 
-    def _prepare(self) -> None:
-        self.connection.execute("PRAGMA journal_mode = WAL")
+    def _prepare(self, busy_ms: int) -> None:
+        put_into_shape(self.path, self.connection, store_migrations, STEPS, busy_ms=busy_ms)
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA foreign_keys = ON")
-        wrapped = SqliteDatabase(self.connection)
-        applied = {migration.name for migration in store_migrations.applied(wrapped)}
-        if newer := sorted(applied - STEPS):
-            raise StoreUnavailable(
-                f"{self.path}: written by a newer exhook (it has {', '.join(newer)}); upgrade this one"
-            )
-        if applied != STEPS:
-            with self.transaction():
-                store_migrations.apply(wrapped)
         if self._meta("fingerprint_key") is None:
             with self.transaction():
                 self._set_up_once()
@@ -226,31 +227,8 @@ class Database:
         row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
 
-    def _set_meta(self, name: str, value: str | bytes) -> None:
+    def _set_meta(self, name: str, value: str | bytes | int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
-
-
-def connect(path: Path, *, create: bool, busy_ms: int) -> sqlite3.Connection:
-    """Open the file itself.
-
-    Raises:
-        StoreUnavailable: it does not exist and may not be made, or cannot be opened.
-    """
-    if not path.exists():
-        if not create:
-            raise StoreUnavailable(
-                f"{path}: there is no store; `exhook-sync apply` or `exhook serve --policy` makes one"
-            )
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            pass  # another process made it in between
-        except OSError as error:
-            raise StoreUnavailable(f"{path}: cannot be made ({error.strerror}); see that its folder exists") from None
-    with told_clearly(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1000, cached_statements=256)
-    connection.row_factory = sqlite3.Row
-    return connection
 
 
 def last_revision(connection: sqlite3.Connection) -> int:

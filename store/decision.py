@@ -26,6 +26,7 @@ from store.records import (
     follows_group_rule,
 )
 from store.topics import (
+    MAX_BYTES,
     PRIVATE,
     InvalidTopic,
     Levels,
@@ -129,7 +130,8 @@ def select(view: View, client: Client, password: bytes | None, now_ms: int) -> C
 
     `password` is None where it is not known (explain): the empty one is refused, an unknown one is not.
     """
-    if password == b"" and not client.listener.external:
+    empty = password == b"" and not client.listener.external
+    if empty or (password is not None and len(password) > MAX_BYTES):
         return refused(Reason.INVALID_INPUT, view.revision)
     if barred := _barred(view, client, now_ms):
         return barred
@@ -137,7 +139,8 @@ def select(view: View, client: Client, password: bytes | None, now_ms: int) -> C
     verdict = _standing(identity, client, now_ms)
     live = tuple(secret for secret in identity.secrets if secret.in_force(now_ms)) if identity else ()
     if identity is not None and verdict is Reason.ALLOWED and not live:
-        verdict = Reason.EXPIRED
+        # What the broker proves by itself, no password proves.
+        verdict = Reason.EXTERNAL_ONLY if identity.sign_mode is SignMode.EXTERNAL else Reason.EXPIRED
     mode, secrets = (identity.sign_mode, live) if identity and live else view.works.draw(client.username)
     return Challenge(mode, secrets, client.client_id, verdict, view.revision, identity, nearest)
 
@@ -188,7 +191,7 @@ def _barred(view: View, client: Client, now_ms: int) -> Decision | None:
     """What refuses a client in every mode: instance, blacklist, client id rule, ownership of the client id."""
     mode, named = _account_mode(client.username)
     instance = view.instance
-    if instance is None or (mode and named != client.listener.instance):
+    if instance is None or not instance.in_force(now_ms) or (mode and named != client.listener.instance):
         return refused(Reason.WRONG_INSTANCE, view.revision)
     for entry in view.blacklist:
         if entry.in_force(now_ms):
@@ -301,9 +304,21 @@ class _Question:
             if (miss := grants.nearest(self.asked, self.action, self.now_ms))
         ]
         values = self.client.placeholder_values()
-        for permission, pattern in self._applicable(Effect.ALLOW):
-            levels = pattern.substitute(values)
-            if levels is not None:
-                found.append(Nearest(permission, "level", levels_reach(levels, self.asked)))
+        for grants in self.grants:
+            for template in grants.templates:
+                levels = template.pattern.substitute(values)
+                if levels is not None and (near := self._near(template.permission, levels)):
+                    found.append(near)
         # What lacks only the right action or some time came nearer than any level could.
         return max(found, key=lambda near: len(self.asked) + 1 if near.level is None else near.level, default=None)
+
+    def _near(self, permission: Permission, levels: Levels) -> Nearest | None:
+        """What a permission with placeholders lacks, if it is one thing: its filter's reach, the action, or time."""
+        if permission.effect is Effect.DENY:
+            return None
+        fits, in_force = permission.action.includes(self.action), permission.in_force(self.now_ms)
+        if fits and in_force:
+            return Nearest(permission, "level", levels_reach(levels, self.asked))
+        if fits is not in_force and levels_cover(levels, self.asked):
+            return Nearest(permission, "expired" if fits else "action")
+        return None

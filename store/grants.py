@@ -178,11 +178,13 @@ class _Question:
     def onward(self, node: "_Node", depth: int) -> Iterator["_Node"]:
         """The part of a node whose filters cover one more level of `asked`, the one at `depth`, but not the rest."""
         level = self.asked[depth]
-        # A leading `+` does not reach a first level that begins with `$`; `children` never holds `#`.
+        if level == "#":
+            return
+        # A leading `+` does not reach a first level that begins with `$`.
         accepted = (level,) if level == "+" or (depth == 0 and level.startswith("$")) else (level, "+")
         if isinstance(node, _Branch):
             yield from (node.children[name] for name in accepted if name in node.children)
-        elif level != "#":
+        else:
             yield tuple(entry for entry in node if len(entry[0]) > depth and entry[0][depth] in accepted)
 
 

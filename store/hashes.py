@@ -94,11 +94,11 @@ def dummy_hash(work: str) -> str:
         return work + "." * 53
     if work.startswith("$scrypt$"):
         return f"{work}${'A' * 22}${'A' * 43}"
-    digest = base64.b64encode(bytes(64)).decode()
     if work.startswith(("$7$", "PBKDF2$")):
-        return f"{work}$AAAAAAAAAAAAAAAA${digest}"
+        scheme, _, digest_bytes = work.rpartition("$")
+        return f"{scheme}$AAAAAAAAAAAAAAAA${base64.b64encode(bytes(int(digest_bytes))).decode()}"
     if work == "$6$":
-        return f"$6$AAAAAAAAAAAAAAAA${digest}"
+        return f"$6$AAAAAAAAAAAAAAAA${base64.b64encode(bytes(64)).decode()}"
     return f"$emqx-sha256$prefix$AAAA${'0' * 64}"
 
 
@@ -111,9 +111,9 @@ def _bound(name: str, value: int, least: int, most: int) -> int:
 def _argon2(found: re.Match[str]) -> PasswordHash:
     text = found[0].encode()
     memory, passes, lanes = (int(found[group]) for group in (1, 2, 3))
-    _bound("argon2 memory (KiB)", memory, 8, MAX_MEMORY_KIB)
     _bound("argon2 passes", passes, 1, MAX_ARGON2_PASSES)
     _bound("argon2 lanes", lanes, 1, MAX_ARGON2_LANES)
+    _bound("argon2 memory (KiB)", memory, 8 * lanes, MAX_MEMORY_KIB)
 
     def verify(password: bytes) -> bool:
         try:
@@ -137,11 +137,13 @@ def _bcrypt(found: re.Match[str]) -> PasswordHash:
 
 
 def _scrypt(found: re.Match[str]) -> PasswordHash:
-    exponent = _bound("scrypt ln", int(found[1]), 1, 20)
     block, lanes = _bound("scrypt r", int(found[2]), 1, 64), _bound("scrypt p", int(found[3]), 1, 16)
+    # N is below 2^(128 * r / 8) (RFC 7914, section 2).
+    exponent = _bound("scrypt ln", int(found[1]), 1, min(20, 16 * block - 1))
     memory = 128 * block * (2**exponent)
     _bound("scrypt memory (KiB)", memory // 1024, 0, MAX_MEMORY_KIB)
     salt, digest = _unpadded(found[4]), _unpadded(found[5])
+    _bound("scrypt digest bytes", len(digest), 16, 64)
 
     def verify(password: bytes) -> bool:
         made = hashlib.scrypt(
@@ -168,11 +170,13 @@ def _pbkdf2(algorithm: str, iterations: int, salt_text: str, digest_text: str, w
     def verify(password: bytes) -> bool:
         return hmac.compare_digest(hashlib.pbkdf2_hmac(algorithm, password, salt, iterations, len(digest)), digest)
 
-    return PasswordHash(work, slow=True, verify=verify)
+    # Each digest's worth of output costs the iterations anew.
+    return PasswordHash(f"{work}${len(digest)}", slow=True, verify=verify)
 
 
 def _mosquitto_6(found: re.Match[str]) -> PasswordHash:
     salt, digest = base64.b64decode(found[1], validate=True), base64.b64decode(found[2], validate=True)
+    _bound("SHA-512 digest bytes", len(digest), 64, 64)
     return PasswordHash(
         "$6$",
         slow=False,

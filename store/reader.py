@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from store.changes import subjects_since
+from store.connection import file_at, sidecars_of, without_sidecars
 from store.database import Database
 from store.grants import GrantIndex
 from store.records import BlacklistEntry, Grantee, Group, Identity, Instance, group_of
@@ -67,7 +68,7 @@ class Reader:
         self._parts: OrderedDict[Subject, Part] = OrderedDict()
         self._only_instance: str | None = None
         self._seen = 0
-        self._open()
+        self._adopt(Database.open(path, keys, create=False))
 
     def close(self) -> None:
         self._database.close()
@@ -83,8 +84,7 @@ class Reader:
         """
         with told_clearly(self.path):
             if self._replaced():
-                self._database.close()
-                self._open()
+                self._open_other()
                 return True
             version = self._data_version()
             if version == self._seen:
@@ -113,7 +113,7 @@ class Reader:
         if None in parts:
             with told_clearly(self.path), self._reading():
                 self._catch_up()
-                parts = [self._cached(subject) or self._load(subject) for subject in wanted]
+                parts = [self._parts.get(subject) or self._load(subject) for subject in wanted]
         whole, user, own, grouped, everyone = (part or _NOTHING for part in parts)
         return View(
             revision=self.revision,
@@ -141,11 +141,17 @@ class Reader:
             self._only_instance = rows[0][0] if len(rows) == 1 else ""
         return self._only_instance
 
-    def _open(self) -> None:
-        self._database = Database.open(self.path, self.keys, create=False)
-        connection = self._database.connection
-        connection.execute("PRAGMA query_only = ON")
-        self._file = self._inode()
+    def _open_other(self) -> None:
+        """Go over to the file that took the store's place; if it is no good, the old one goes on answering."""
+        with without_sidecars(self.path, self._sidecars):
+            other = Database.open(self.path, self.keys, create=False)
+        self._database.close()
+        self._adopt(other)
+
+    def _adopt(self, database: Database) -> None:
+        self._database = database
+        database.connection.execute("PRAGMA query_only = ON")
+        self._sidecars = sidecars_of(self.path)
         self._seen = self._data_version()
         self._store_id = self._database.store_id
         self.revision = self._database.revision
@@ -224,15 +230,8 @@ class Reader:
 
     def _replaced(self) -> bool:
         """Whether another file stands at the path now. A missing one is none: the open one still answers."""
-        found = self._inode()
-        return found is not None and found != self._file
-
-    def _inode(self) -> tuple[int, int] | None:
-        try:
-            stat = self.path.stat()
-        except OSError:
-            return None
-        return stat.st_dev, stat.st_ino
+        found = file_at(self.path)
+        return found is not None and found != self._database.file
 
     def _data_version(self) -> int:
         return int(self._database.connection.execute("PRAGMA data_version").fetchone()[0])

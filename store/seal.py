@@ -24,7 +24,9 @@ PLAIN: Final = "plain"
 
 _NONCE_BYTES: Final = 12
 _ID_BYTES: Final = 4
+_LEAST_SEALED_BYTES: Final = 1 + _ID_BYTES + _NONCE_BYTES + 16
 _FINGERPRINT_CHARS: Final = 16
+_ALTERED: Final = "a sealed secret was altered, or moved from another record; restore the store"
 
 
 class SealError(Exception):
@@ -101,6 +103,8 @@ class SealKeys:
         """Raises SealError: the key is missing, or the value was altered or moved."""
         if sealed[:1] == b"\0":
             return sealed[1:]
+        if sealed[:1] != b"\1" or len(sealed) < _LEAST_SEALED_BYTES:
+            raise SealError(_ALTERED)
         named = sealed[1 : 1 + _ID_BYTES].hex()
         key = self._keys.get(named)
         if key is None:
@@ -109,7 +113,7 @@ class SealKeys:
         try:
             return AESGCM(key).decrypt(nonce, body, bound_to.encode())
         except InvalidTag:
-            raise SealError("a sealed secret was altered, or moved from another record; restore the store") from None
+            raise SealError(_ALTERED) from None
 
 
 def missing_key(named: str) -> str:

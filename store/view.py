@@ -80,7 +80,8 @@ class Works:
         best, drawn = -1.0, ""
         for work, count in self.counts:
             digest = hmac.digest(self.key, work.encode() + b"\0" + name, hashlib.sha256)
-            uniform = (int.from_bytes(digest[:7]) + 1) / (2**56 + 1)
+            # 48 bits, so that the quotient is below 1 in floating point, too.
+            uniform = (int.from_bytes(digest[:6]) + 1) / (2**48 + 1)
             score = count / -math.log(uniform)
             if score > best:
                 best, drawn = score, work

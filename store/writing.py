@@ -64,12 +64,17 @@ class Writing:
         self._log(operation, old, stamped)
         return operation
 
-    def remove(self, record: Record) -> None:
-        """Remove the record that has the key of this one."""
+    def remove(self, record: Record) -> Operation | None:
+        """Remove the record that has the key of this one; None where there is none."""
         table = BY_KIND[record.kind]
-        where = " AND ".join(f"{column} = ?" for column in table.key)
-        self._connection.execute(f"DELETE FROM {table.name} WHERE {where}", tuple(map(str, record.key)))  # noqa: S608 - our own names
-        self._log(Operation.REMOVE, record, None)
+        where, key = " AND ".join(f"{column} = ?" for column in table.key), tuple(map(str, record.key))
+        # Its secrets may be beyond unsealing; then above all it must be possible to remove it.
+        old = next(self.database.find(table, where, key, unsealed=False), None)
+        if old is None:
+            return None
+        self._connection.execute(f"DELETE FROM {table.name} WHERE {where}", key)  # noqa: S608 - our own names
+        self._log(Operation.REMOVE, old, None)
+        return Operation.REMOVE
 
     def expire(self, record: Record) -> None:
         """Note that a record's time ran out; it stays, and goes on to own its client id."""

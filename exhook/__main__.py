@@ -1,0 +1,5 @@
+"""`python -m exhook`: the same as the command `exhook`."""
+
+from exhook.cli import main
+
+main()

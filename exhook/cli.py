@@ -1,0 +1,139 @@
+"""The command `exhook`: each command parses, and calls one function."""
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from exhook import serving, signing
+from exhook.commands_explain import explain_app
+from exhook.commands_seal_key import seal_key_app
+from exhook.faults import Fault
+from exhook.options import Config, Db, SealKeyFile
+from exhook.settings import load_settings
+from exhook.settings_reference import markdown as reference
+from store.sync.exit_codes import ExitCode
+
+app: Final = typer.Typer(
+    name="exhook",
+    help="Who may connect to an MQTT broker, and what it may publish and subscribe.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+MQTT_PORT: Final = 1883
+"""Where MQTT brokers listen by custom."""
+
+
+def main() -> None:
+    """Run a command and end with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; its exit code. Mistakes become one sentence on standard error, never a traceback."""
+    try:
+        code = app(_with_default_port(arguments), standalone_mode=False, prog_name="exhook")
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure gets a sentence and a code
+        fault = Fault.of(error)
+        typer.echo(fault.sentence, err=True)
+        return fault.code
+    return int(code or ExitCode.DONE)
+
+
+def _with_default_port(arguments: list[str]) -> list[str]:
+    """`--with-broker` may stand without its port, which the library of options does not know."""
+    filled = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        filled.append(argument)
+        if argument == "--with-broker" and following.startswith("-"):
+            filled.append(str(MQTT_PORT))
+    return filled
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Say the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"exhook {installed_version('exhook')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ExitCode.USAGE)
+
+
+@app.command(epilog="Example: exhook serve --policy policy.yaml --with-broker")
+def serve(
+    config: Config = None,
+    db: Db = None,
+    listen: Annotated[str | None, typer.Option(help="Where brokers call, ADDRESS:PORT.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file or folder, applied now and on each change.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Deciding processes.")] = None,
+    carrier: Annotated[str | None, typer.Option(help="What carries the calls: grpc.")] = None,
+    with_broker: Annotated[
+        int | None, typer.Option(metavar="[PORT]", help=f"Start the embedded MQTT broker; on {MQTT_PORT} without PORT.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Serve Prometheus metrics at ADDRESS:PORT.")] = None,
+    instance: Annotated[str | None, typer.Option(help="The instance that decides by default.")] = None,
+    seal_key_file: SealKeyFile = None,
+    secrets_dir: Annotated[Path | None, typer.Option(help="Folder of the secrets that {file: …} names.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, json or console.")] = None,
+    decisions: Annotated[str | None, typer.Option(help="Which decisions are logged: all, deny or none.")] = None,
+    *,
+    allow_env: Annotated[bool | None, typer.Option("--allow-env", help="{env: …} may name any variable.")] = None,
+    insecure: Annotated[bool | None, typer.Option("--insecure", help="Let other machines reach the port.")] = None,
+) -> None:
+    """Serve brokers until SIGTERM; SIGHUP reads settings and policy anew."""
+    flags = {name: value for name, value in locals().items() if name != "config"}
+    serving.serve(lambda: load_settings(flags, os.environ, config))
+
+
+@app.command(epilog="Example: exhook demo; echo $?")
+def demo(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Go on serving, with the broker on 1883, until Ctrl-C.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Where policy and store are kept; a new one if left out.")] = None,
+) -> None:
+    """Start everything on free ports, let real MQTT clients try things, show what happened and why."""
+    from exhook.demo.running import run_demo  # noqa: PLC0415 - needs the extra `broker`, and this command alone
+
+    raise typer.Exit(run_demo(as_json=json, stay=stay, folder=folder))
+
+
+@app.command(epilog="Example: exhook sign --username sensors --client-id meter-0001")
+def sign(
+    username: Annotated[str, typer.Option(help="User name of a SIGNED identity.")],
+    client_id: Annotated[str, typer.Option(help="The device's client id.")],
+    instance: Annotated[str | None, typer.Option(help="Its instance; the only one if left out.")] = None,
+    config: Config = None,
+    db: Db = None,
+    seal_key_file: SealKeyFile = None,
+) -> None:
+    """Print the password of a SIGNED identity for one device."""
+    settings = load_settings({"db": db, "instance": instance, "seal_key_file": seal_key_file}, os.environ, config)
+    typer.echo(signing.password_for(settings, username, client_id))
+
+
+@app.command("settings")
+def show_settings(
+    config: Config = None, *, markdown: Annotated[bool, typer.Option(help="The reference, for the docs.")] = False
+) -> None:
+    """Show the settings that are in force, or what each of them means."""
+    if markdown:
+        typer.echo(reference(), nl=False)
+    else:
+        typer.echo(load_settings({}, os.environ, config).model_dump_json(indent=2))
+
+
+app.add_typer(explain_app, name="explain")
+app.add_typer(seal_key_app, name="seal-key")

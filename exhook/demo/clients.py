@@ -1,0 +1,77 @@
+"""Real MQTT clients that do one thing at a time and say what the broker answered."""
+
+import queue
+from typing import Any, Final, Self
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from exhook.demo.script import Login
+
+PATIENCE_SECONDS: Final = 5.0
+SUBACK_FAILURE: Final = 0x80
+
+
+class NoAnswer(Exception):
+    """The broker did not answer in time; the message says to what."""
+
+
+class MqttClient:
+    """One MQTT 3.1.1 client."""
+
+    def __init__(self, login: Login, port: int) -> None:
+        self.login = login
+        self.messages: queue.Queue[str] = queue.Queue()
+        """Topics of the messages that came."""
+        self._port = port
+        self._answered: queue.Queue[Any] = queue.Queue()
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, login.client_id, protocol=mqtt.MQTTv311, reconnect_on_failure=False
+        )
+        if login.username:
+            self._client.username_pw_set(login.username, login.password)  # type: ignore[arg-type] # bytes go as they are
+        self._client.on_connect = lambda *found: self._answered.put(found[3])
+        self._client.on_subscribe = lambda *found: self._answered.put(found[3])
+        self._client.on_publish = lambda *found: self._answered.put(found[3])
+        self._client.on_message = lambda *found: self.messages.put(found[2].topic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def connect(self) -> bool:
+        """Whether the broker let it in.
+
+        Raises:
+            NoAnswer: no CONNACK came.
+        """
+        self._client.connect("127.0.0.1", self._port, keepalive=30)
+        self._client.loop_start()
+        return not self._answer("CONNECT").is_failure
+
+    def subscribe(self, topic: str) -> bool:
+        """Whether the broker granted the subscription.
+
+        Raises:
+            NoAnswer: no SUBACK came.
+        """
+        self._client.subscribe(topic, qos=1)
+        (code,) = self._answer("SUBSCRIBE")
+        return int(code.value) < SUBACK_FAILURE
+
+    def publish(self, topic: str) -> None:
+        """Send a message; MQTT 3.1.1 does not tell its sender whether it was let through."""
+        self._client.publish(topic, b"demo", qos=1)
+        try:
+            self._answered.get(timeout=1.0)
+        except queue.Empty:
+            return
+
+    def _answer(self, to: str) -> Any:
+        try:
+            return self._answered.get(timeout=PATIENCE_SECONDS)
+        except queue.Empty:
+            raise NoAnswer(f"the broker did not answer a {to} of {self.login.client_id}") from None

@@ -1,0 +1,158 @@
+"""The command `demo`: start all of it, let the script's clients try, compare with the policy, tell."""
+
+import json
+import queue
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exhook.demo.clients import MqttClient, NoAnswer
+from exhook.demo.script import SCRIPT, WITNESS, Step
+from exhook.demo.server import DemoServer, Line
+from store.sync.exit_codes import ExitCode
+
+DELIVERY_SECONDS: Final = 0.5
+"""A message that has not come by then was not let through: on one machine it takes milliseconds."""
+
+FIXED: Final = ("127.0.0.1:9000", 1883)
+FREE: Final = ("127.0.0.1:0", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to one step."""
+
+    title: str
+    client_id: str
+    tried: str
+    happened: str
+    reason: str
+    rule: str
+    as_the_policy_says: bool
+
+
+def run_demo(*, as_json: bool, stay: bool, folder: Path | None) -> int:
+    """Run the script; 0 only if every line went as the policy says. With `stay`, go on serving until Ctrl-C.
+
+    Raises:
+        CannotStart: the server or the broker did not come up.
+    """
+    listen, broker_port = FIXED if stay else FREE
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exhook-demo-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        policy = folder / "policy.yaml"
+        if not policy.exists():
+            shutil.copyfile(str(files("exhook.demo") / "policy.yaml"), policy)
+        server = stack.enter_context(DemoServer(folder, policy, listen=listen, broker_port=broker_port))
+        outcomes = play(server)
+        _tell(outcomes, server, as_json=as_json)
+        good = all(outcome.as_the_policy_says for outcome in outcomes)
+        if stay:
+            _stay(server, folder)
+    return ExitCode.DONE if good else 1
+
+
+def play(server: DemoServer) -> list[Outcome]:
+    """Let the clients of the script try their steps, one after the other."""
+    with ExitStack() as stack:
+        connected: dict[str, MqttClient] = {}
+        return [_try(step, server, connected, stack) for step in SCRIPT]
+
+
+def _try(step: Step, server: DemoServer, connected: dict[str, MqttClient], stack: ExitStack) -> Outcome:
+    since = server.lines
+    try:
+        if step.hook == "authenticate":
+            client = stack.enter_context(MqttClient(step.login, server.broker_port))
+            went = client.connect()
+            if went:
+                connected[step.login.client_id] = client
+        elif step.hook == "subscribe":
+            went = connected[step.login.client_id].subscribe(step.topic)
+        else:
+            went = _published(step, server, connected, since)
+    except (NoAnswer, KeyError) as trouble:
+        return _outcome(step, f"no answer ({trouble})", None, went=None)
+    said = server.decision(hook=step.hook, client_id=step.login.client_id, topic=step.topic or None, since=since)
+    return _outcome(step, _WORDS[step.hook][went], said, went=went)
+
+
+_WORDS: Final = {
+    "authenticate": {True: "let in", False: "refused"},
+    "subscribe": {True: "subscribed", False: "refused"},
+    "publish": {True: "delivered", False: "not delivered"},
+}
+
+
+def _published(step: Step, server: DemoServer, connected: dict[str, MqttClient], since: int) -> bool:
+    """Whether the message reached the witness."""
+    witness = connected[WITNESS.client_id]
+    connected[step.login.client_id].publish(step.topic)
+    server.decision(hook="publish", client_id=step.login.client_id, topic=step.topic, since=since)
+    deadline = time.monotonic() + DELIVERY_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            if witness.messages.get(timeout=left) == step.topic:
+                return True
+        except queue.Empty:
+            break
+    return False
+
+
+def _outcome(step: Step, happened: str, said: Line | None, *, went: bool | None) -> Outcome:
+    reason = said["reason"] if said else "not logged"
+    rule = (said.get("rule") or "") if said else ""
+    right = went is step.allowed and reason == step.reason and (not step.rule or f" {step.rule} " in rule)
+    tried = {"authenticate": f"connect as {step.login.username or 'nobody'}"}.get(
+        step.hook, f"{step.hook} {step.topic}"
+    )
+    return Outcome(step.title, step.login.client_id, tried, happened, reason, rule, right)
+
+
+def _tell(outcomes: list[Outcome], server: DemoServer, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(outcome) for outcome in outcomes], ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    table = Table(title=f"MQTT clients on 127.0.0.1:{server.broker_port}, decided by exhook on {server.address}")
+    for heading in ("who", "tried", "happened", "reason and rule", ""):
+        table.add_column(heading, overflow="fold")
+    for outcome in outcomes:
+        mark = Text("ok", "green") if outcome.as_the_policy_says else Text("NOT AS THE POLICY SAYS", "bold red")
+        reason = Text(f"{outcome.reason}\n{outcome.rule}" if outcome.rule else outcome.reason)
+        table.add_row(
+            Text(f"{outcome.title}\n{outcome.client_id}"), Text(outcome.tried), Text(outcome.happened), reason, mark
+        )
+    console.print(table)
+    wrong = sum(not outcome.as_the_policy_says for outcome in outcomes)
+    console.print(f"{len(outcomes) - wrong} of {len(outcomes)} went as the policy says.")
+
+
+def _stay(server: DemoServer, folder: Path) -> None:
+    """Serve on, and say what to try."""
+    policy, db = folder / "policy.yaml", folder / "exhook.db"
+    typer.echo(
+        f"""
+The server goes on, with an MQTT broker (for trying, MQTT 3.1.1) on 127.0.0.1:{server.broker_port}.
+  change the policy   edit {policy} and save; it is in force at once
+  ask why             exhook explain --db {db} --username sensors --client-id GID_Sensors@@@0001 subscribe '#'
+  a device's password exhook sign --db {db} --username sensors --client-id GID_Sensors@@@0002
+  connect yourself    any MQTT client: user operator, password demo-operator
+  stop                Ctrl-C"""
+    )
+    try:
+        server.process.wait()
+    except KeyboardInterrupt:
+        typer.echo("stopping")

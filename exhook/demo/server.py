@@ -1,0 +1,101 @@
+"""A server for the demo: the real command, with an embedded broker, its decisions read from its own log."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from exhook.faults import CannotStart
+
+START_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 3.0
+
+Line = Mapping[str, Any]
+"""One line of the server's log."""
+
+
+class DemoServer:
+    """`exhook serve` as a child process."""
+
+    def __init__(self, folder: Path, policy: Path, *, listen: str, broker_port: int) -> None:
+        self.broker_port = 0
+        self.address = ""
+        self._lines: list[Line] = []
+        self._said: list[str] = []
+        self._came = threading.Condition()
+        command: Sequence[str] = (
+            sys.executable, "-m", "exhook", "serve", "--db", str(folder / "exhook.db"), "--policy", str(policy),
+            "--listen", listen, "--with-broker", str(broker_port), "--decisions", "all", "--log-format", "json",
+        )  # fmt: skip
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 - our own command
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Wait until it serves.
+
+        Raises:
+            CannotStart: it did not come up; with its own words.
+        """
+        self._reader.start()
+        try:
+            self.address = self._await("serving")["address"]
+            broker = self._await("embedded broker, for trying: MQTT 3.1.1 alone")
+        except CannotStart:
+            self.__exit__()
+            raise
+        self.broker_port = int(broker["address"].rsplit(":", 1)[1])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def decision(self, *, hook: str, client_id: str, topic: str | None, since: int) -> Line | None:
+        """The last logged decision about a client's request, of the lines from number `since` on."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with self._came:
+            while True:
+                for line in reversed(self._lines[since:]):
+                    asked = (line.get("hook"), line.get("client_id"), line.get("topic"))
+                    if line.get("event") == "decision" and asked == (hook, client_id, topic):
+                        return line
+                if not self._came.wait(deadline - time.monotonic()) or time.monotonic() > deadline:
+                    return None
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has logged so far."""
+        return len(self._lines)
+
+    def _await(self, event: str) -> Line:
+        deadline = time.monotonic() + START_SECONDS
+        with self._came:
+            while True:
+                for line in self._lines:
+                    if line.get("event") == event:
+                        return line
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise CannotStart("\n".join(["the server did not start:", *self._said[-10:]]))
+                self._came.wait(0.2)
+
+    def _read(self) -> None:
+        if self.process.stderr is None:
+            raise AssertionError("started without a pipe")
+        for raw in self.process.stderr:
+            text = raw.decode(errors="replace").rstrip()
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = {}
+            with self._came:
+                self._said.append(text)
+                self._lines.append(line if isinstance(line, dict) else {})
+                self._came.notify_all()

@@ -1,0 +1,42 @@
+"""Failures of the command `exhook`: a sentence for people, an exit code for scripts."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import click
+
+from exhook.explaining import CannotSay
+from exhook.logs import error_place
+from exhook.settings import InvalidSettings
+from store.sync.exit_codes import ExitCode, exit_code_of
+
+CANNOT_SAY: Final = 2
+"""`explain` knows neither allow (0) nor deny (1)."""
+
+
+class CannotStart(Exception):
+    """The server, or something beside it, did not come up; the message is its own sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a failure means outside the program."""
+
+    sentence: str
+    code: int
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Sentence and code of an exception. One that nobody foresaw is named by kind and place, not quoted."""
+        if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+            return cls("interrupted", ExitCode.INTERRUPTED)
+        if isinstance(error, click.ClickException):
+            return cls(f"{error.format_message()}; see --help", ExitCode.USAGE)
+        if isinstance(error, CannotSay):
+            return cls(f"cannot say: {error}", CANNOT_SAY)
+        if isinstance(error, InvalidSettings | CannotStart):
+            return cls(str(error), ExitCode.USAGE)
+        code = exit_code_of(error)
+        if code is ExitCode.INTERNAL:
+            return cls(f"an internal error, which is a bug of exhook: {error_place(error)}", code)
+        return cls(str(error), code)

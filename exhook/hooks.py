@@ -1,0 +1,195 @@
+"""The ExHook adapter: a `Call` in, the decision asked, answer bytes out; one table for v1, v2 and v3.
+
+Every failure inside a hook answers deny: an error status would let clients in where a broker is set to
+`failed_action = ignore` (pitfall 4). Answers are constants, since an empty message counts as *ignored*.
+"""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from exhook import metrics
+from exhook.decider import Decider
+from exhook.listeners import Origin
+from exhook.logs import DecisionLog, error_place, logger
+from exhook.transport.call import Call
+from protos import exhook_v1_pb2, exhook_v2_pb2, exhook_v3_pb2
+from store.decision import Decision, Reason, refused
+from store.records import Action
+from store.seal import SealError
+from store.unavailable import StoreUnavailable
+from store.view import Client
+
+ALLOW: Final = exhook_v3_pb2.ValuedResponse(type="STOP_AND_RETURN", bool_result=True).SerializeToString()
+DENY: Final = exhook_v3_pb2.ValuedResponse(type="STOP_AND_RETURN", bool_result=False).SerializeToString()
+IGNORE: Final = exhook_v3_pb2.ValuedResponse(type="IGNORE").SerializeToString()
+"""The broker goes on as if it had not asked."""
+EMPTY: Final = exhook_v3_pb2.EmptySuccess().SerializeToString()
+
+_ASKED: Final = (Action.PUB, Action.SUB)
+"""By the request's type on the wire: PUBLISH = 0, SUBSCRIBE = 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """How one version of the interface differs from the others."""
+
+    package: str
+    messages: Any
+    authorize: str
+    """Its RPC, and its request's name less `Request`."""
+    hooks: tuple[str, str]
+
+    def path(self, rpc: str) -> str:
+        return f"/{self.package}.HookProvider/{rpc}"
+
+
+VERSIONS: Final = (
+    Version("emqx.exhook.v1", exhook_v1_pb2, "ClientCheckAcl", ("client.authenticate", "client.check_acl")),
+    Version("emqx.exhook.v2", exhook_v2_pb2, "ClientAuthorize", ("client.authenticate", "client.authorize")),
+    Version("emqx.exhook.v3", exhook_v3_pb2, "ClientAuthorize", ("client.authenticate", "client.authorize")),
+)
+
+Answerer = Callable[[Call], bytes | Awaitable[bytes]]
+
+
+class Hooks:
+    """Answers every RPC of the three packages."""
+
+    def __init__(self, decider: Decider, log: DecisionLog) -> None:
+        self.log = log
+        self._decider = decider
+        self._answers: dict[str, Answerer] = {}
+        for version in VERSIONS:
+            self._answers |= self._table(version)
+
+    @property
+    def paths(self) -> frozenset[str]:
+        return frozenset(self._answers)
+
+    def answer(self, call: Call) -> bytes | Awaitable[bytes]:
+        return self._answers[call.path](call)
+
+    def _table(self, version: Version) -> dict[str, Answerer]:
+        service = version.messages.DESCRIPTOR.services_by_name["HookProvider"]
+        by_type = {"EmptySuccess": lambda _: EMPTY, "ValuedResponse": lambda _: IGNORE}
+        table: dict[str, Answerer] = {
+            version.path(method.name): by_type[method.output_type.name]
+            for method in service.methods
+            if method.output_type.name in by_type
+        }
+        loaded = version.messages.LoadedResponse(hooks=[{"name": hook} for hook in version.hooks]).SerializeToString()
+        authenticate = version.messages.ClientAuthenticateRequest.FromString
+        authorize = getattr(version.messages, f"{version.authorize}Request").FromString
+        table[version.path("OnProviderLoaded")] = lambda call: self._loaded(call, version, loaded)
+        table[version.path("OnClientAuthenticate")] = lambda call: self._authenticate(call, authenticate)
+        table[version.path(f"On{version.authorize}")] = lambda call: self._authorize(call, authorize)
+        return table
+
+    def _loaded(self, call: Call, version: Version, answer: bytes) -> bytes:
+        try:
+            request = version.messages.ProviderLoadedRequest.FromString(call.body)
+        except DecodeError:
+            logger.warning("loaded by a broker that does not say which", package=version.package, peer=call.peer)
+        else:
+            broker, meta = request.broker, request.meta
+            logger.info(
+                "loaded by a broker",
+                broker=f"{broker.sysdescr} {broker.version}",
+                node=meta.node,
+                cluster=meta.cluster_name,
+                hooks=list(version.hooks),
+                peer=call.peer,
+            )
+        return answer
+
+    def _authenticate(self, call: Call, parse: Callable[[bytes], Any]) -> bytes | Awaitable[bytes]:
+        asked = _Asked("authenticate", time.perf_counter())
+        try:
+            request = parse(call.body)
+            info = request.clientinfo
+            asked.node = request.meta.node
+            asked.client = self._client(info, request.meta)
+            if asked.client is None:
+                return self._finish(asked, refused(Reason.INVALID_INPUT, self._decider.reader.revision))
+            decision = self._decider.authenticate(asked.client, info.password, call.deadline)
+            if isinstance(decision, Decision):
+                return self._finish(asked, decision)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
+            return self._fail(asked, error)
+        return self._finish_later(asked, decision)
+
+    def _authorize(self, call: Call, parse: Callable[[bytes], Any]) -> bytes:
+        asked = _Asked("authorize", time.perf_counter())
+        try:
+            request = parse(call.body)
+            asked.node = request.meta.node
+            asked.client = self._client(request.clientinfo, request.meta)
+            revision = self._decider.reader.revision
+            if asked.client is None or request.type not in (0, 1):
+                return self._finish(asked, refused(Reason.INVALID_INPUT, revision))
+            try:
+                asked.topic = request.topic.decode()
+            except UnicodeDecodeError:
+                return self._finish(asked, refused(Reason.INVALID_TOPIC, revision))
+            action = _ASKED[request.type]
+            asked.hook = "publish" if action is Action.PUB else "subscribe"
+            return self._finish(asked, self._decider.authorize(asked.client, action, asked.topic))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
+            return self._fail(asked, error)
+
+    def _client(self, info: Any, meta: Any) -> Client | None:
+        mountpoint = info.mountpoint.decode(errors="replace") if info.mountpoint else ""
+        origin = Origin(info.sockport, mountpoint, meta.cluster_name, meta.sysdescr)
+        listener = self._decider.listener(origin)
+        return Client.from_wire(info.username, info.clientid, listener, cn=info.cn, address=info.peerhost)
+
+    async def _finish_later(self, asked: "_Asked", pending: Awaitable[Decision]) -> bytes:
+        try:
+            decision = await pending
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
+            return self._fail(asked, error)
+        return self._finish(asked, decision)
+
+    def _fail(self, asked: "_Asked", error: Exception) -> bytes:
+        if isinstance(error, DecodeError):
+            reason = Reason.INVALID_INPUT
+        elif isinstance(error, StoreUnavailable | SealError):
+            reason = Reason.STORE_UNAVAILABLE
+            logger.error("store unavailable", hook=asked.hook, why=str(error))
+        else:
+            reason = Reason.INTERNAL_ERROR
+            logger.error("error in a hook", hook=asked.hook, error=error_place(error))
+        return self._finish(asked, refused(reason, self._decider.reader.revision))
+
+    def _finish(self, asked: "_Asked", decision: Decision) -> bytes:
+        seconds = time.perf_counter() - asked.began
+        metrics.count(asked.hook, decision, seconds)
+        if self.log.wants(decision):
+            self.log.write(
+                decision,
+                hook=asked.hook,
+                client=asked.client,
+                node=asked.node,
+                took_ms=seconds * 1000,
+                decision_id=secrets.token_hex(8),
+                topic=asked.topic,
+            )
+        if decision.passed_on:
+            return IGNORE
+        return ALLOW if decision.allow else DENY
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known of a request while it is being answered; an allow-list of what may be logged."""
+
+    hook: str
+    began: float
+    node: str = ""
+    client: Client | None = None
+    topic: str | None = None

@@ -1,0 +1,84 @@
+"""Which listener a client came in by, and so which instance decides."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from store.view import Listener
+
+DEFAULT: Final = "default"
+_MOST_KNOWN: Final = 1_000
+
+
+class ListenerRule(BaseModel):
+    """One `[[listeners]]` table of the settings file: every criterion given must fit, the first rule that does wins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Its name in logs.")
+    port: int | None = Field(default=None, description="The broker's port that the client connected to.")
+    mountpoint: str | None = Field(default=None, description="The mountpoint of the broker's listener, as expanded.")
+    cluster: str | None = Field(default=None, description="The cluster's name, as its nodes tell it.")
+    instance: str = Field(default="", description="The instance that decides; empty for the default one.")
+    external: bool = Field(
+        default=False,
+        description="The broker itself proves identities here (client certificate, its own authenticator): "
+        "only `external` identities count.",
+    )
+    emqx: bool | None = Field(
+        default=None,
+        description="Whether the broker reads `$queue/F` and `$delayed/N/T` as EMQX does; "
+        "left out: as it says of itself.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a request tells of where its client came in."""
+
+    port: int
+    mountpoint: str
+    cluster: str
+    sysdescr: str
+
+
+class Listeners:
+    """Finds the listener of a request; remembers, since a broker has few."""
+
+    def __init__(self, rules: tuple[ListenerRule, ...]) -> None:
+        self._rules = rules
+        self._known: dict[tuple[Origin, str], Listener] = {}
+
+    def find(self, origin: Origin, default_instance: str) -> Listener:
+        key = (origin, default_instance)
+        listener = self._known.get(key)
+        if listener is None:
+            listener = self._find(origin, default_instance)
+            # Mountpoints may hold client ids: what is remembered stays bounded.
+            if len(self._known) < _MOST_KNOWN:
+                self._known[key] = listener
+        return listener
+
+    def named(self, name: str, default_instance: str) -> Listener | None:
+        """The listener that a rule names, or the default one."""
+        if name == DEFAULT:
+            return Listener(DEFAULT, default_instance)
+        for rule in self._rules:
+            if rule.name == name:
+                return Listener(
+                    rule.name, rule.instance or default_instance, rule.external, emqx=rule.emqx is not False
+                )
+        return None
+
+    def _find(self, origin: Origin, default_instance: str) -> Listener:
+        says_emqx = origin.sysdescr.startswith("EMQX") or not origin.sysdescr
+        for rule in self._rules:
+            if (
+                rule.port in (None, origin.port)
+                and rule.mountpoint in (None, origin.mountpoint)
+                and rule.cluster in (None, origin.cluster)
+            ):
+                emqx = says_emqx if rule.emqx is None else rule.emqx
+                return Listener(rule.name, rule.instance or default_instance, rule.external, emqx=emqx)
+        return Listener(DEFAULT, default_instance, emqx=says_emqx)

@@ -1,0 +1,116 @@
+"""Logs by structlog: JSON or console, one line per event, never a secret.
+
+A request is never formatted. What may be logged is named field by field, and a processor drops what looks
+like a secret should someone forget (pitfall 12).
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from exhook.settings import Settings
+from store.decision import Decision
+from store.records import Record
+from store.view import Client
+
+SECRET_FIELDS: Final = frozenset({"password", "secret", "secrets", "token", "request", "body", "key", "authorization"})
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+logger: Final[structlog.stdlib.BoundLogger] = structlog.get_logger()
+
+
+def configure(settings: Settings, **bound: object) -> None:
+    """Set structlog up for this process; `bound` stands in every line."""
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            drop_secrets,
+            escape_controls,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**bound)
+
+
+def drop_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take out fields that are named like a secret."""
+    for name in SECRET_FIELDS & event.keys():
+        event[name] = "(dropped)"
+    return event
+
+
+def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make control characters visible: a client id must not move the reader's cursor, or forge a line."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return event
+
+
+def error_place(error: BaseException) -> str:
+    """Kind and place of an exception, without its message, which may quote what it was given."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{where}"
+
+
+def rule_name(record: Record | None) -> str | None:
+    """How a record shows in a line: its id, or its key; with owner and place."""
+    if record is None:
+        return None
+    name = record.id or " ".join(part for part in record.key if part)
+    place = f" {record.origin}" if record.origin else ""
+    return f"{record.kind} {name} [{record.source}{place}]"
+
+
+class DecisionLog:
+    """One line per decision, at a level and for the results that the settings choose."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._results = settings.decisions
+        self._level = _LEVELS[settings.decision_level]
+
+    def wants(self, decision: Decision) -> bool:
+        return self._results == "all" or (self._results == "deny" and not decision.allow)
+
+    def write(
+        self, decision: Decision, *, hook: str, client: Client | None, node: str, took_ms: float, decision_id: str,
+        topic: str | None = None,
+    ) -> None:  # fmt: skip
+        """Write the line; the fields are an allow-list."""
+        fields: dict[str, Any] = {
+            "decision_id": decision_id,
+            "hook": hook,
+            "result": "allow" if decision.allow else "pass" if decision.passed_on else "deny",
+            "reason": decision.reason.value,
+            "rule": rule_name(decision.rule),
+            "client_id": client.client_id if client else None,
+            "username": client.username if client else None,
+            "address": client.address if client else None,
+            "listener": client.listener.name if client else None,
+            "topic": topic,
+            "nearest": rule_name(decision.nearest.record) if decision.nearest else None,
+            "secret_id": decision.secret_id or None,
+            "revision": decision.revision,
+            "node": node,
+            "took_ms": round(took_ms, 3),
+        }
+        logger.log(self._level, "decision", **{name: value for name, value in fields.items() if value is not None})

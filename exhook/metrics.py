@@ -1,0 +1,62 @@
+"""Prometheus metrics. Labels are closed sets: no client, user or topic ever becomes one.
+
+The processes of one server count together where ``PROMETHEUS_MULTIPROC_DIR`` is set before this module is
+first imported; the supervisor sets it for itself and its workers, and serves the sum.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from store.decision import Decision, Reason
+
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+DECISIONS: Final = Counter("exhook_decisions", "Decisions, by hook, result and reason.", ["hook", "result", "reason"])
+SECONDS: Final = Histogram(
+    "exhook_decision_seconds",
+    "Time from a request's message to its answer, in seconds.",
+    ["hook"],
+    buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+)
+ERRORS: Final = Counter("exhook_hook_errors", "Requests denied because of an error of ours; one is one too many.")
+SHED: Final = Counter("exhook_shed", "Password verifications shed because they would have come too late.")
+HALF_OPEN: Final = Counter("exhook_half_open_calls", "Calls whose message never came.")
+REVISION: Final = Gauge(
+    "exhook_store_revision", "Revision of the store that every worker decides by.", multiprocess_mode="livemin"
+)
+RELOADS: Final = Counter(
+    "exhook_policy_reloads", "Policies applied at the start or on a change, by result.", ["result"]
+)
+LAST_GOOD: Final = Gauge(
+    "exhook_policy_last_good_timestamp_seconds", "When a policy was last found good.", multiprocess_mode="livemax"
+)
+POLICY_BROKEN: Final = Gauge(
+    "exhook_policy_broken",
+    "1 while the policy files are broken and the last good state stands.",
+    multiprocess_mode="livemax",
+)
+
+
+def count(hook: str, decision: Decision, seconds: float) -> None:
+    """Count one answer."""
+    result = "allow" if decision.allow else "pass" if decision.passed_on else "deny"
+    DECISIONS.labels(hook, result, decision.reason.value).inc()
+    SECONDS.labels(hook).observe(seconds)
+    if decision.reason in (Reason.INTERNAL_ERROR, Reason.STORE_UNAVAILABLE):
+        ERRORS.inc()
+    elif decision.reason is Reason.OVERLOADED:
+        SHED.inc()
+
+
+def serve(host: str, port: int) -> int:
+    """Serve what all processes counted, at any path; the port.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
+    server, _ = start_http_server(port, host, registry)
+    return int(server.server_port)

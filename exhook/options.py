@@ -1,0 +1,10 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); EXHOOK_CONFIG names it, too.")]
+Db = Annotated[Path | None, typer.Option("--db", help="The store; EXHOOK_DB, or ./exhook.db, if left out.")]
+SealKeyFile = Annotated[Path | None, typer.Option("--seal-key-file", help="File with the keys that seal secrets.")]

@@ -1,0 +1,144 @@
+"""Child processes of the server: the workers, and the embedded broker. Each dies with its parent."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from typing import Final
+
+from exhook.faults import CannotStart
+from exhook.logs import logger
+from exhook.settings import Settings
+
+START_SECONDS: Final = 30.0
+_FIRST_BACKOFF: Final = 0.1
+_LONGEST_BACKOFF: Final = 5.0
+_STEADY_SECONDS: Final = 10.0
+"""A process that lived this long was no failed start: the next one comes at once."""
+
+
+class WorkerProcess:
+    """One deciding process: started, told settings, replaced when it dies."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+        self._process: Process | None = None
+        self._stopping = False
+        self._backoff = _FIRST_BACKOFF
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start it and wait until it serves.
+
+        Raises:
+            CannotStart: it did not come to serve.
+        """
+        self._process = await _spawn(["exhook.worker", self.name])
+        self._tell(self._settings)
+        said = json.loads(await _first_line(self._process) or "{}")
+        if "ready" not in said:
+            await self._end()
+            raise CannotStart(said.get("failed", f"worker {self.name} did not start; its own lines say why"))
+
+    async def keep(self) -> None:
+        """Wait; whenever it dies without being told to, start another."""
+        while True:
+            process = self._process
+            if process is None:
+                return
+            began = time.monotonic()
+            code = await process.wait()
+            if self._stopping:
+                return
+            logger.error("worker died; another takes its place", worker=self.name, exit_code=code)
+            if time.monotonic() - began >= _STEADY_SECONDS:
+                self._backoff = _FIRST_BACKOFF
+            await asyncio.sleep(self._backoff)
+            self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
+            try:
+                await self.start()
+            except CannotStart as failed:
+                logger.error("worker did not start", worker=self.name, why=str(failed))
+
+    def reload(self, settings: Settings) -> None:
+        """Hand it new settings."""
+        self._settings = settings
+        self._tell(settings)
+
+    async def stop(self, grace: float) -> None:
+        """Let it drain, `grace` seconds and a little more; then end it."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            async with asyncio.timeout(grace + 2.0):
+                await process.wait()
+        except TimeoutError:
+            logger.warning("worker did not drain in time; ended", worker=self.name)
+            await self._end()
+
+    def _tell(self, settings: Settings) -> None:
+        if self._process and self._process.stdin and self._process.returncode is None:
+            self._process.stdin.write(settings.model_dump_json().encode() + b"\n")
+
+    async def _end(self) -> None:
+        if self._process and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+class BrokerProcess:
+    """The embedded MQTT broker, attached to this server through ExHook."""
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+
+    async def start(self, port: int, target: str) -> int:
+        """Start it and wait until it accepts clients; its port.
+
+        Raises:
+            CannotStart: it did not come up.
+        """
+        arguments = ["exhook.brokers.amqtt", "--port", str(port), "--target", target, "--stdin-lifeline"]
+        self._process = await _spawn(arguments)
+        word, _, said = (await _first_line(self._process)).partition(" ")
+        if word != "ready":
+            await self.stop()
+            raise CannotStart("the embedded broker did not start; its own lines say why")
+        return int(said)
+
+    async def stop(self) -> None:
+        if self._process and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                async with asyncio.timeout(3.0):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+
+async def _spawn(module: Sequence[str]) -> Process:
+    # Measured: grpcio's newer listener costs more CPU a call; it is chosen before the library is loaded.
+    environment = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE", **os.environ}
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", *module, stdin=PIPE, stdout=PIPE, env=environment)
+
+
+async def _first_line(process: Process) -> str:
+    if process.stdout is None:
+        raise AssertionError("started without a pipe")
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            return (await process.stdout.readline()).decode().strip()
+    except TimeoutError:
+        return ""

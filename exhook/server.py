@@ -1,0 +1,183 @@
+"""The life of the server, top to bottom: start, serve, drain, stop.
+
+The supervisor owns what there is one of: the policy watcher, the expiry sweeper, the embedded broker, the
+metrics port. The workers only decide.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from exhook import metrics
+from exhook.faults import CannotStart
+from exhook.logs import configure, error_place, logger
+from exhook.policy import PolicyFiles
+from exhook.processes import BrokerProcess, WorkerProcess
+from exhook.settings import InvalidSettings, Settings, split_address
+from store.clock import now_ms
+from store.database import Database
+from store.seal import PLAIN, SealKeys
+from store.sweeper import sweep
+from store.unavailable import StoreUnavailable
+
+SWEEP_SECONDS: Final = 0.5
+"""An expired record's change is committed within a second of its time."""
+
+Reload = Callable[[], Settings]
+"""Reads the settings anew; raises InvalidSettings."""
+
+
+class Supervisor:
+    """One server: a store, its workers, and what watches over them."""
+
+    def __init__(self, settings: Settings, reload: Reload) -> None:
+        self.settings = settings
+        self.port = 0
+        self.broker_port: int | None = None
+        self._reload = reload
+        self._keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
+        self._policy = PolicyFiles(settings, self._keys)
+        self._workers: list[WorkerProcess] = []
+        self._broker = BrokerProcess()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    async def run(self, *, ready: Callable[["Supervisor"], None] = lambda _: None) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            StoreUnavailable, SealError, InvalidPolicy, CannotStart: it could not start.
+        """
+        self._listen_to_signals()
+        held = None
+        try:
+            self._prepare_store()
+            await self._policy.apply_first()
+            held = self._hold_port()
+            await self._start_workers()
+            self._start_metrics()
+            await self._start_broker()
+            self._watch()
+            logger.info(
+                "serving", address=self.settings.listen, workers=len(self._workers), store=str(self.settings.db)
+            )
+            ready(self)
+            await self._stopping.wait()
+            logger.info("draining")
+        finally:
+            await self._stop()
+            if held is not None:
+                held.close()
+        logger.info("stopped")
+
+    def _prepare_store(self) -> None:
+        """Make and migrate the store before a worker opens it."""
+        with Database.open(self.settings.db, self._keys) as database:
+            if PLAIN in database.sealed_under:
+                logger.warning(
+                    "secrets stand in the clear in the store, readable by its owner alone; "
+                    "make a key with `exhook seal-key new` and name it by --seal-key-file",
+                    store=str(self.settings.db),
+                )
+
+    def _hold_port(self) -> socket.socket:
+        """Take the port for the workers to share, and find out which where any will do.
+
+        Raises:
+            CannotStart: someone else listens there.
+        """
+        host, port = split_address(self.settings.listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            # Without SO_REUSEPORT first: with it, a second server would share the calls in silence.
+            with socket.create_server((host, port), family=family) as alone:
+                port = alone.getsockname()[1]
+            held = socket.socket(family, socket.SOCK_STREAM)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"{self.settings.listen}: cannot listen there ({error.strerror}); choose another --listen"
+            ) from None
+        self.port = port
+        listen = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+        self.settings = self.settings.model_copy(update={"listen": listen})
+        return held
+
+    async def _start_workers(self) -> None:
+        self._workers = [WorkerProcess(str(number), self.settings) for number in range(self.settings.workers)]
+        await asyncio.gather(*(worker.start() for worker in self._workers))
+
+    def _start_metrics(self) -> None:
+        if self.settings.metrics:
+            host, port = split_address(self.settings.metrics)
+            try:
+                logger.info("metrics", address=f"{host}:{metrics.serve(host, port)}")
+            except OSError as error:
+                raise CannotStart(
+                    f"{self.settings.metrics}: cannot serve metrics there ({error.strerror}); choose another --metrics"
+                ) from None
+
+    async def _start_broker(self) -> None:
+        if self.settings.with_broker is not None:
+            self.broker_port = await self._broker.start(self.settings.with_broker, self.settings.listen)
+            logger.info("embedded broker, for trying: MQTT 3.1.1 alone", address=f"127.0.0.1:{self.broker_port}")
+
+    def _watch(self) -> None:
+        for worker in self._workers:
+            self._keep_doing(worker.keep())
+        self._keep_doing(self._sweep())
+        self._keep_doing(self._policy.watch())
+
+    def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(_report_failure)
+        self._tasks.add(task)
+
+    async def _sweep(self) -> None:
+        """Commit what expired, for eviction, revocation and audit; decisions have stopped honouring it before."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="sweeper") as thread:
+            database = await loop.run_in_executor(thread, Database.open, self.settings.db, self._keys)
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
+                try:
+                    if expired := await loop.run_in_executor(thread, sweep, database, now_ms()):
+                        logger.info("expired", records=expired)
+                except StoreUnavailable as error:
+                    logger.warning("sweep put off", why=str(error))
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._keep_doing(self._take_on()))
+
+    async def _take_on(self) -> None:
+        """SIGHUP: settings and policy anew; what is broken changes nothing."""
+        try:
+            wanted = self._reload()
+        except InvalidSettings as error:
+            logger.error("settings not reloaded; the last good ones stay in force", why=str(error))
+        else:
+            self.settings = wanted.kept_until_restart(self.settings)
+            configure(self.settings)
+            for worker in self._workers:
+                worker.reload(self.settings)
+            self._policy.settings = self.settings
+        await self._policy.apply()
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._broker.stop()
+        await asyncio.gather(*(worker.stop(self.settings.drain_seconds) for worker in self._workers))
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("a part of the server ended", error=error_place(error))

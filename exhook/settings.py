@@ -1,0 +1,187 @@
+"""One frozen `Settings`, from flags over `EXHOOK_*` variables over a TOML file over defaults."""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from exhook.listeners import DEFAULT, ListenerRule
+
+PREFIX: Final = "EXHOOK_"
+RESTART_ONLY: Final = (
+    "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "seal_key_file",
+    "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "hash_threads", "hash_queue",
+)  # fmt: skip
+"""Settings that SIGHUP does not change."""
+
+
+class InvalidSettings(ValueError):
+    """A flag, variable or file says what no setting can be; the message names place, value and mend."""
+
+
+class Settings(BaseModel):
+    """Everything that can be set. The reference in the docs is made from here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    db: Path = Field(default=Path("exhook.db"), description="The store, an SQLite file; made where there is none.")
+    listen: str = Field(
+        default="127.0.0.1:9000", description="Where brokers call, `ADDRESS:PORT`; port 0 takes any free one."
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Let `listen` be another address than loopback. The port answers whether a password is right "
+        "to anyone who reaches it: keep it in a private network.",
+    )
+    policy: Path | None = Field(
+        default=None, description="A policy file or folder, applied at the start and again whenever it changes."
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="Deciding processes that share the port.")
+    carrier: Literal["grpc"] = Field(default="grpc", description="What carries the calls: `grpc` is grpcio.")
+    with_broker: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Start the embedded MQTT broker (for trying; MQTT 3.1.1) on this port of 127.0.0.1.",
+    )
+    metrics: str | None = Field(default=None, description="Serve Prometheus metrics at `ADDRESS:PORT`.")
+    instance: str = Field(
+        default="",
+        description="The instance that decides where no listener says otherwise; empty: the only one in the store.",
+    )
+    listeners: tuple[ListenerRule, ...] = Field(default=(), description="Listeners of brokers; settings file alone.")
+    seal_key_file: Path | None = Field(default=None, description="File with the keys that seal secrets in the store.")
+    secrets_dir: Path | None = Field(
+        default=None, description="Folder of the secrets that `{file: …}` in a policy names."
+    )
+    allow_env: bool = Field(
+        default=False, description="Let `{env: …}` in a policy name any variable, not only `EXHOOK_SECRET_…`."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="`console` for people, `json` for machines, `auto` by whether it is a terminal."
+    )
+    decisions: Literal["all", "deny", "none"] = Field(
+        default="deny", description="Which decisions are logged, one line each."
+    )
+    decision_level: Literal["debug", "info", "warning"] = Field(default="info", description="Level of those lines.")
+    poll_ms: int = Field(default=20, ge=1, le=10_000, description="How often a worker looks for commits, in ms.")
+    hash_threads: int = Field(default=0, ge=0, le=256, description="Threads that hash passwords; 0: one a core.")
+    hash_queue: int = Field(
+        default=256, ge=0, description="Verifications that may wait; one more is denied `overloaded`."
+    )
+    verified_seconds: float = Field(
+        default=60.0, ge=0, description="How long a worker remembers that a password was right, in s; 0: not at all."
+    )
+    max_message_bytes: int = Field(default=1024 * 1024, ge=256 * 1024, description="Largest request, in bytes.")
+    max_metadata_bytes: int = Field(default=16 * 1024, ge=4096, description="Largest set of request headers, in bytes.")
+    half_open_seconds: float = Field(
+        default=10.0, gt=0, description="How long a call may go without its message, in s; its own timeout, if shorter."
+    )
+    drain_seconds: float = Field(
+        default=5.0, ge=0, description="How long calls under way may take after SIGTERM, in s."
+    )
+
+    @field_validator("listen", "metrics")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _closed_port(self) -> "Settings":
+        if not self.insecure and not is_loopback(split_address(self.listen)[0]):
+            raise ValueError(
+                f"listen {self.listen!r} is reached from other machines, unencrypted; "
+                "listen on 127.0.0.1, or say --insecure where the network is private"
+            )
+        if any(rule.name == DEFAULT for rule in self.listeners):
+            raise ValueError(f"a listener is named {DEFAULT!r}, which is the name of the one that fits all others")
+        return self
+
+    def kept_until_restart(self, running: "Settings") -> "Settings":
+        """These settings, but for those that only a restart can change."""
+        return self.model_copy(update={name: getattr(running, name) for name in RESTART_ONLY})
+
+
+def load_settings(
+    flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, file: Path | None = None
+) -> Settings:
+    """The settings in force; a flag that is None was not given.
+
+    Raises:
+        InvalidSettings: with one sentence for each mistake.
+    """
+    file = file or (Path(environ["EXHOOK_CONFIG"]) if environ.get("EXHOOK_CONFIG") else None)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for place, found in (
+        (str(file), _from_file(file) if file else {}),
+        ("environment", _from_environment(environ)),
+        ("flag", {name: value for name, value in flags.items() if value is not None}),
+    ):
+        values |= found
+        places |= dict.fromkeys(found, place)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise InvalidSettings(
+            "\n".join(_sentence(detail, places) for detail in error.errors(include_url=False))
+        ) from None
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    Raises:
+        ValueError: it does not read so.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port
+        raise ValueError(f"{text!r} is no ADDRESS:PORT; write 127.0.0.1:9000, say")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSettings(
+            f"{file}: cannot be read ({error.strerror}); name the settings file by --config"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{file}: no TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Variables that name a setting; others with the prefix (secrets, seal keys) are not ours to judge."""
+    simple = (name for name in Settings.model_fields if name != "listeners")
+    return {name: environ[variable] for name in simple if (variable := PREFIX + name.upper()) in environ}
+
+
+def _sentence(detail: Any, places: Mapping[str, str]) -> str:
+    path = [str(part) for part in detail["loc"]]
+    if not path:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    name = path[0]
+    place = {"environment": PREFIX + name.upper(), "flag": "--" + name.replace("_", "-")}.get(
+        places.get(name, ""), f"{places.get(name)}: {'.'.join(path)}"
+    )
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: there is no such setting; `exhook settings` lists them"
+    return f"{place}: {detail['input']!r}: {str(detail['msg']).removeprefix('Value error, ')}"

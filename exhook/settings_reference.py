@@ -1,0 +1,110 @@
+"""The reference of the settings, as a page of the documentation, made from `Settings` itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+
+from exhook.listeners import ListenerRule
+from exhook.settings import PREFIX, RESTART_ONLY, Settings
+
+WITHOUT_FLAG: Final = frozenset({
+    "listeners", "decision_level", "poll_ms", "hash_threads", "hash_queue", "verified_seconds", "max_message_bytes",
+    "max_metadata_bytes", "half_open_seconds", "drain_seconds",
+})  # fmt: skip
+"""Settings that seldom change: no flag of `exhook serve`, only variable and file."""
+
+FILE_ALONE: Final = frozenset({"listeners"})
+"""Settings that no single word can say."""
+
+_HEAD: Final = """\
+# Settings
+
+Made from the code by `exhook settings --markdown`; edits here are overwritten, and a test compares the two.
+
+A flag of `exhook serve` wins over a variable, a variable over the settings file, the file over the default. The
+settings file is TOML, its keys are the names below; `--config FILE` or the variable `EXHOOK_CONFIG` names it.
+`exhook settings` prints the values in force. A name that is no setting is refused in the file; a variable that
+begins with `EXHOOK_` and names no setting is left alone, since secrets and seal keys have such names, too.
+
+Flags and variables take the same words as the file, without quotes: `true` and `false` for yes and no.
+
+"""
+
+_LISTENERS: Final = """
+## Listeners
+
+Where one server decides for several listeners of a broker, or for several clusters, each is described by a table
+`[[listeners]]` in the settings file. Every criterion that a table gives (`port`, `mountpoint`, `cluster`) must fit;
+the first table that fits wins. What none fits comes in by the listener named `default`, and the setting `instance`
+decides it.
+
+```toml
+instance = "mqtt-prod"
+
+[[listeners]]
+name = "field"
+port = 8883
+instance = "mqtt-field"
+
+[[listeners]]
+name = "certificates"
+port = 8884
+external = true
+```
+
+"""
+
+_TAIL: Final = """
+## Variables that are no settings
+
+| variable | what it holds |
+|---|---|
+| `EXHOOK_CONFIG` | the path of the settings file |
+| `EXHOOK_SEAL_KEY` | a seal key itself, where no file is named |
+| `EXHOOK_SECRET_…` | secrets that `{env: …}` in a policy names |
+| `NO_COLOR` | set to anything: no colours in the output of `exhook-sync` |
+"""
+
+
+def markdown() -> str:
+    """The page ``docs/settings.md``."""
+    return "".join(
+        [
+            _HEAD,
+            "| setting | flag | variable | default | SIGHUP | meaning |\n|---|---|---|---|---|---|\n",
+            *map(_row, Settings.model_fields.items()),
+            _LISTENERS,
+            "| key | default | meaning |\n|---|---|---|\n",
+            *_listener_rows(),
+            _TAIL,
+        ]
+    )
+
+
+def _row(field: tuple[str, FieldInfo]) -> str:
+    name, info = field
+    flag = "" if name in WITHOUT_FLAG else f"`--{name.replace('_', '-')}`"
+    variable = "" if name in FILE_ALONE else f"`{PREFIX}{name.upper()}`"
+    taken_on = "no" if name in RESTART_ONLY else "yes"
+    return f"| `{name}` | {flag} | {variable} | {_default(info)} | {taken_on} | {_cell(info)} |\n"
+
+
+def _listener_rows() -> Iterator[str]:
+    for name, info in ListenerRule.model_fields.items():
+        yield f"| `{name}` | {'(required)' if info.is_required() else _default(info)} | {_cell(info)} |\n"
+
+
+def _default(info: FieldInfo) -> str:
+    """A default as the settings file has it; nothing where there is none."""
+    value = info.default
+    if value is None or value in {"", ()}:
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f'`"{value}"`' if isinstance(value, str | Path) else f"`{value}`"
+
+
+def _cell(info: FieldInfo) -> str:
+    return (info.description or "").replace("|", r"\|")

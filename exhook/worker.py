@@ -1,0 +1,172 @@
+"""A deciding process: opens the store for reading, serves the hooks, follows commits.
+
+The supervisor talks to it by lines of JSON: settings come in on standard input, the port goes out on standard
+output. When standard input ends, the supervisor is gone or wants it gone: it drains and ends.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from exhook import metrics
+from exhook.decider import Decider
+from exhook.hashing import HashingPool
+from exhook.health import Health
+from exhook.hooks import Hooks
+from exhook.listeners import Listeners
+from exhook.logs import DecisionLog, configure, logger
+from exhook.services import Services
+from exhook.settings import Settings
+from exhook.transport.call import Carrier, Service
+from exhook.transport.grpc import GrpcCarrier, Limits
+from store.clock import Clock, now_ms
+from store.reader import Reader
+from store.runtime import Runtime
+from store.seal import SealError, SealKeys
+from store.unavailable import StoreUnavailable
+
+REPORT_SECONDS: Final = 1.0
+"""How often a worker says that it lives, where no commit made it say so before."""
+
+
+class Worker:
+    """One deciding process's parts, put together. Usable in a test's own event loop, too."""
+
+    def __init__(self, settings: Settings, keys: SealKeys, *, name: str = "0", clock: Clock = now_ms) -> None:
+        """Open the store.
+
+        Raises:
+            StoreUnavailable, SealError: as `Reader`.
+        """
+        self.settings = settings
+        self.name = name
+        self._clock = clock
+        self.reader = Reader(settings.db, keys)
+        self.hashing = HashingPool(
+            threads=settings.hash_threads or os.cpu_count() or 1,
+            queue=settings.hash_queue,
+            remember_seconds=settings.verified_seconds,
+        )
+        self.decider = Decider(
+            self.reader, self.hashing, Listeners(settings.listeners), instance=settings.instance, clock=clock
+        )
+        self.hooks = Hooks(self.decider, DecisionLog(settings))
+        self.healthy = True
+        self.carrier = make_carrier(settings, Services(self.hooks, Health(lambda: self.healthy)))
+        self._runtime = Runtime.open(settings.db)
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Begin to serve; the port."""
+        port = await self.carrier.start()
+        self._following = asyncio.create_task(self._follow())
+        return port
+
+    async def stop(self) -> None:
+        """Serve no more; calls under way get `drain_seconds`."""
+        await self.carrier.stop(self.settings.drain_seconds)
+        if self._following:
+            self._following.cancel()
+        self.hashing.close()
+        self._runtime.forget(self.name)
+        self._runtime.close()
+        self.reader.close()
+
+    def reload(self, settings: Settings) -> None:
+        """Take on the settings that need no restart."""
+        self.settings = settings
+        self.decider.listeners = Listeners(settings.listeners)
+        self.decider.instance = settings.instance
+        self.hooks.log = DecisionLog(settings)
+
+    async def _follow(self) -> None:
+        """Take notice of commits, and say by which revision this process decides."""
+        reported = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            moved = self._poll()
+            if moved or loop.time() - reported >= REPORT_SECONDS:
+                reported = loop.time()
+                metrics.REVISION.set(self.reader.revision)
+                try:
+                    self._runtime.report(self.name, os.getpid(), self.reader.revision, self._clock())
+                except StoreUnavailable as error:
+                    logger.warning("runtime file unavailable", why=str(error))
+            await asyncio.sleep(self.settings.poll_ms / 1000)
+
+    def _poll(self) -> bool:
+        try:
+            moved = self.reader.poll()
+        except (StoreUnavailable, SealError) as error:
+            if self.healthy:
+                logger.error("store unavailable", why=str(error))
+            self.healthy = False
+            return False
+        if not self.healthy:
+            logger.info("store available again", revision=self.reader.revision)
+        self.healthy = True
+        return moved
+
+
+def make_carrier(settings: Settings, service: Service) -> Carrier:
+    """The carrier that the settings choose."""
+    limits = Limits(
+        message_bytes=settings.max_message_bytes,
+        metadata_bytes=settings.max_metadata_bytes,
+        half_open_seconds=settings.half_open_seconds,
+    )
+    return GrpcCarrier(service, settings.listen, limits, on_half_open=metrics.HALF_OPEN.inc)
+
+
+def main() -> int:
+    """Run one worker until standard input ends or SIGTERM comes; the exit code."""
+    name = sys.argv[1]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return asyncio.run(_run(name))
+
+
+async def _run(name: str) -> int:
+    lines = _lines()
+    settings = Settings.model_validate(json.loads(await anext(lines)))
+    configure(settings, worker=name)
+    try:
+        worker = Worker(settings, SealKeys.from_environment(os.environ, settings.seal_key_file), name=name)
+        port = await worker.start()
+    except (StoreUnavailable, SealError, OSError) as error:
+        _say({"failed": str(error)})
+        return 1
+    _say({"ready": port})
+    listening = asyncio.create_task(_listen(lines, worker))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listening.cancel)
+    await asyncio.wait([listening])
+    await worker.stop()
+    return 0
+
+
+async def _listen(lines: AsyncIterator[str], worker: Worker) -> None:
+    async for line in lines:
+        settings = Settings.model_validate(json.loads(line))
+        configure(settings, worker=worker.name)
+        worker.reload(settings)
+        logger.info("settings reloaded")
+
+
+async def _lines() -> AsyncIterator[str]:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        yield line.decode()
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

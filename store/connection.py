@@ -1,0 +1,148 @@
+"""An SQLite file of ours: opened, put into shape, written in transactions, told from one that took its place."""
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database as SqliteDatabase
+from sqlite_utils import Migrations
+
+from store.unavailable import StoreUnavailable, told_clearly
+
+BUSY_MS: Final = 5_000
+"""How long a writer waits for another one, in milliseconds."""
+
+FileId = tuple[int, int]
+"""Device and inode: what tells a file from another of its name."""
+
+_RETRY_SECONDS: Final = 0.01
+_SIDECARS: Final = ("-wal", "-shm")
+
+
+def connect(path: Path, *, create: bool, busy_ms: int) -> sqlite3.Connection:
+    """Open the file itself; a new one is made readable by its owner alone (0600).
+
+    Raises:
+        StoreUnavailable: it does not exist and may not be made, or cannot be opened.
+    """
+    try:
+        exists = path.exists()
+        if exists and not path.is_file():
+            raise StoreUnavailable(f"{path}: is a folder or a device; name a file")
+        if not exists and not create:
+            raise StoreUnavailable(
+                f"{path}: there is no store; `exhook-sync apply` or `exhook serve --policy` makes one"
+            )
+        if not exists:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass  # another process made it in between
+    except OSError as error:
+        done = "cannot be made" if create else "cannot be opened"
+        raise StoreUnavailable(f"{path}: {done} ({error.strerror}); see that its folder exists") from None
+    with told_clearly(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1000, cached_statements=256)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def put_into_shape(
+    path: Path, connection: sqlite3.Connection, migrations: Migrations, steps: AbstractSet[str], *, busy_ms: int
+) -> None:
+    """Turn the file to WAL and apply the migrations that it lacks.
+
+    Raises:
+        StoreUnavailable: a newer version wrote it, or another program.
+    """
+    wrapped = SqliteDatabase(connection)
+    applied = {migration.name for migration in migrations.applied(wrapped)}
+    if newer := sorted(applied - steps):
+        raise StoreUnavailable(f"{path}: written by a newer exhook (it has {', '.join(newer)}); upgrade this one")
+    if not applied and connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone():
+        raise StoreUnavailable(f"{path}: is an SQLite file of another program, or for another purpose; name another")
+    _turn_to_wal(connection, busy_ms)
+    if applied != steps:
+        with transaction(connection):
+            migrations.apply(wrapped)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE … COMMIT, so that what is read inside is what gets changed."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk has rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def file_at(path: Path) -> FileId | None:
+    """Which file stands at a path; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def sidecars_of(path: Path) -> frozenset[FileId]:
+    """The write-ahead log and its index that stand beside a file now."""
+    return frozenset(found for sidecar in _sidecars(path) if (found := file_at(sidecar)))
+
+
+@contextmanager
+def without_sidecars(path: Path, stale: AbstractSet[FileId]) -> Iterator[None]:
+    """Remove the sidecars of the file that stood here before; keep other processes from doing so meanwhile.
+
+    SQLite takes whatever log it finds beside a file for that file's own, and would read the pages of the old
+    store into the new one.
+
+    Raises:
+        StoreUnavailable: the folder cannot be changed.
+    """
+    folder = None
+    try:
+        try:
+            folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            for sidecar in _sidecars(path):
+                if file_at(sidecar) in stale:
+                    sidecar.unlink()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{path}: another file took its place, but the log of the old one cannot be removed "
+                f"({error.strerror}); give its user the right to write to the folder"
+            ) from None
+        yield
+    finally:
+        if folder is not None:
+            os.close(folder)
+
+
+def _sidecars(path: Path) -> list[Path]:
+    real = path.resolve()
+    return [real.with_name(real.name + suffix) for suffix in _SIDECARS]
+
+
+def _turn_to_wal(connection: sqlite3.Connection, busy_ms: int) -> None:
+    """SQLite does not wait for the lock of this one step, so that processes that open a new file at once collide."""
+    deadline = time.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return

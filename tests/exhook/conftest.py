@@ -1,0 +1,40 @@
+"""A real store, a real worker on a real socket, a real gRPC client."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import aio
+from worker_under_test import Serve, Served, Store, instance
+
+from exhook.settings import Settings
+from exhook.worker import Worker
+from store.clock import Clock, now_ms
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "exhook.db")
+    made.put(instance())
+    return made
+
+
+@pytest.fixture
+def serve(store: Store) -> Serve:
+    """Serve the store in this test's own event loop: `async with serve(decisions="all") as served`."""
+
+    @asynccontextmanager
+    async def serving(*, clock: Clock = now_ms, name: str = "0", **settings: Any) -> AsyncIterator[Served]:
+        chosen = Settings(db=store.path, listen="127.0.0.1:0", **({"drain_seconds": 0.2} | settings))
+        worker = Worker(chosen, store.keys, name=name, clock=clock)
+        port = await worker.start()
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        try:
+            async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+                yield Served(worker, port, channel)
+        finally:
+            await worker.stop()
+
+    return serving

@@ -1,0 +1,166 @@
+"""Short ways to write down records, and the view and the answers that follow from them."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from store.credentials import dummy_secrets, verify, work_of
+from store.decision import Challenge, Decision, authorize, conclude, select
+from store.grants import GrantIndex
+from store.records import (
+    Action,
+    BlacklistEntry,
+    Effect,
+    Grantee,
+    Group,
+    Identity,
+    IdentityType,
+    Instance,
+    Permission,
+    Record,
+    Secret,
+    SecretForm,
+    SignMode,
+    group_of,
+)
+from store.view import Client, Listener, View, Works
+
+NOW = 1_800_000_000_000
+INSTANCE = "mqtt-test"
+LISTENER = Listener("tcp", INSTANCE)
+DRAW_KEY = b"draw"
+
+ORIGIN = SignMode.ORIGIN
+PUB, SUB, BOTH = Action.PUB, Action.SUB, Action.PUB_SUB
+
+
+def secret(value: bytes | str = b"password", **fields: Any) -> Secret:
+    """A live secret; `form` is told from the value."""
+    raw = value.encode() if isinstance(value, str) else value
+    form = fields.pop("form", SecretForm.HASH if raw.startswith(b"$") else SecretForm.KEY)
+    printed = hashlib.sha256(form.encode() + raw).hexdigest()[:16]
+    return Secret(id=fields.pop("id", "1"), value=raw, form=form, fingerprint=printed, **fields)
+
+
+def instance(**fields: Any) -> Instance:
+    return Instance(name=fields.pop("name", INSTANCE), **fields)
+
+
+def group(name: str, **fields: Any) -> Group:
+    return Group(instance=INSTANCE, name=name, **fields)
+
+
+def user(username: str, *secrets: Secret | str, sign_mode: SignMode = ORIGIN, **fields: Any) -> Identity:
+    """A USER identity; texts are secrets, and with none its secret is ``password``."""
+    return _identity(IdentityType.USER, secrets, username=username, sign_mode=sign_mode, **fields)
+
+
+def client(
+    username: str, client_id: str, *secrets: Secret | str, sign_mode: SignMode = ORIGIN, **fields: Any
+) -> Identity:
+    """A CLIENT identity."""
+    return _identity(
+        IdentityType.CLIENT, secrets, username=username, client_id=client_id, sign_mode=sign_mode, **fields
+    )
+
+
+def _identity(identity_type: IdentityType, secrets: Iterable[Secret | str], **fields: Any) -> Identity:
+    made = tuple(given if isinstance(given, Secret) else secret(given) for given in secrets)
+    if not made and fields["sign_mode"] is not SignMode.EXTERNAL:
+        made = (secret(),)
+    return Identity(instance=fields.pop("instance", INSTANCE), identity_type=identity_type, secrets=made, **fields)
+
+
+def allow(topic: str, action: Action = BOTH, **fields: Any) -> Permission:
+    """An ALLOW; `to` is a pair of grantee and name, everyone where it is left out."""
+    return _permission(topic, action, Effect.ALLOW, **fields)
+
+
+def deny(topic: str, action: Action = BOTH, **fields: Any) -> Permission:
+    return _permission(topic, action, Effect.DENY, **fields)
+
+
+def _permission(topic: str, action: Action, effect: Effect, **fields: Any) -> Permission:
+    grantee, name = fields.pop("to", (Grantee.ALL, ""))
+    return Permission(
+        instance=fields.pop("instance", INSTANCE),
+        identity_type=grantee,
+        identity=name,
+        topic=topic,
+        action=action,
+        effect=effect,
+        **fields,
+    )
+
+
+def blocked(client_id: str = "", username: str = "", **fields: Any) -> BlacklistEntry:
+    return BlacklistEntry(instance=INSTANCE, client_id=client_id, username=username, **fields)
+
+
+def asking(username: str, client_id: str = "c1", listener: Listener = LISTENER, **fields: Any) -> Client:
+    """A client that asks."""
+    return Client(username, client_id, listener, **fields)
+
+
+def view_of(records: Iterable[Record], asker: Client, revision: int = 7) -> View:
+    """The view that a reader would make of a store that holds these records and no others."""
+    held = tuple(records)
+    identities = [found for found in held if isinstance(found, Identity)]
+    permissions = [found for found in held if isinstance(found, Permission)]
+    owned = group_of(asker.client_id)
+
+    def granted(grantee: Grantee, name: str) -> GrantIndex:
+        return GrantIndex([found for found in permissions if (found.identity_type, found.identity) == (grantee, name)])
+
+    works: dict[str, int] = {}
+    for identity in identities:
+        work = work_of(identity.sign_mode, identity.secrets)
+        works[work] = works.get(work, 0) + 1
+    return View(
+        revision=revision,
+        instance=next((found for found in held if isinstance(found, Instance)), None),
+        group=next((found for found in held if isinstance(found, Group) and found.name == owned), None),
+        blacklist=tuple(
+            found
+            for found in held
+            if isinstance(found, BlacklistEntry)
+            and (found.client_id == asker.client_id or (found.username and found.username == asker.username))
+        ),
+        owners=tuple(found for found in identities if found.client_id == asker.client_id),
+        user=next((found for found in identities if not found.client_id and found.username == asker.username), None),
+        user_grants=granted(Grantee.USER, asker.username),
+        client_grants=granted(Grantee.CLIENT, asker.client_id),
+        group_grants=granted(Grantee.GROUP, owned),
+        all_grants=granted(Grantee.ALL, ""),
+        works=Works(tuple((work, count) for work, count in works.items() if work), DRAW_KEY),
+    )
+
+
+def challenged(records: Iterable[Record], asker: Client, password: bytes | None, now_ms: int = NOW) -> Challenge:
+    """The challenge of an authentication; a refusal is a failure."""
+    found = select(view_of(records, asker), asker, password, now_ms)
+    assert isinstance(found, Challenge), found
+    return found
+
+
+def authenticated(
+    records: Iterable[Record], asker: Client, password: bytes = b"password", now_ms: int = NOW
+) -> Decision:
+    """All three steps of an authentication."""
+    return answer_to(view_of(records, asker), asker, password, now_ms)
+
+
+def answer_to(view: View, asker: Client, password: bytes, now_ms: int = NOW) -> Decision:
+    found = select(view, asker, password, now_ms)
+    if isinstance(found, Decision):
+        return found
+    return conclude(found, verify(found.mode, found.secrets, found.client_id, password))
+
+
+def authorized(records: Iterable[Record], asker: Client, action: Action, topic: str, now_ms: int = NOW) -> Decision:
+    return authorize(view_of(records, asker), asker, action, topic, now_ms)
+
+
+def same_work(challenge: Challenge, work: str) -> bool:
+    """Whether verifying the challenge costs what `work` names."""
+    return work_of(challenge.mode, challenge.secrets) == work and dummy_secrets(work)[0] is challenge.mode
