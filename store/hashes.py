@@ -27,13 +27,13 @@ _MAKE: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelis
 """OWASP's second argon2id setting: 19 MiB, two passes, one lane."""
 
 _ARGON2: Final = re.compile(
-    r"\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,9})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{22,}"
+    r"\$argon2id\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,9}),p=([0-9]{1,9})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{22,}"
 )
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_SCRYPT: Final = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,4}),p=(\d{1,4})\$([A-Za-z0-9+/.]+)\$([A-Za-z0-9+/.]+)")
-_MOSQUITTO_7: Final = re.compile(r"\$7\$(\d{1,9})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
+_BCRYPT: Final = re.compile(r"\$2[aby]\$([0-9][0-9])\$[./A-Za-z0-9]{53}")
+_SCRYPT: Final = re.compile(r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,4}),p=([0-9]{1,4})\$([A-Za-z0-9+/.]+)\$([A-Za-z0-9+/.]+)")
+_MOSQUITTO_7: Final = re.compile(r"\$7\$([0-9]{1,9})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
 _MOSQUITTO_6: Final = re.compile(r"\$6\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
-_GO_AUTH: Final = re.compile(r"PBKDF2\$(sha256|sha512)\$(\d{1,9})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
+_GO_AUTH: Final = re.compile(r"PBKDF2\$(sha256|sha512)\$([0-9]{1,9})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
 _EMQX: Final = re.compile(r"\$emqx-sha256\$(prefix|suffix)\$([A-Za-z0-9+/=]*)\$([0-9a-f]{64})")
 
 

@@ -69,10 +69,11 @@ def parse_pattern(text: str) -> TopicPattern:
     if raw[0] in _RESERVED:
         raise InvalidTopic(f"{text!r} begins with {raw[0]}; grant the topic behind the prefix")
     levels = tuple(_parse_level(level, text) for level in raw)
-    if raw[0].startswith("$") and not isinstance(levels[0], str):
+    first = levels[0] if isinstance(levels[0], str) else levels[0][0]
+    if isinstance(first, tuple) and not first[0] and first[1].startswith("$"):
         raise InvalidTopic(f"{text!r} has a placeholder in a first level that begins with '$'; write that level out")
-    # For the check of wildcards a placeholder is an ordinary character: its value may hold none.
-    parse_filter("/".join(level if isinstance(level, str) else "x" for level in levels))
+    # To the checks a placeholder is an ordinary character: its value may be no wildcard.
+    parse_filter("/".join(_specimen(level) for level in levels))
     return TopicPattern(levels, tuple(level if isinstance(level, str) else "+" for level in levels))
 
 
@@ -102,6 +103,10 @@ def _parse_level(raw: str, text: str) -> Level:
     if "+" in literal or "#" in literal:
         raise InvalidTopic(f"{text!r} has a wildcard beside a placeholder in one level")
     return tuple(part for part in parts if part[1])
+
+
+def _specimen(level: Level) -> str:
+    return level if isinstance(level, str) else "".join("x" if held else text for held, text in level)
 
 
 def _read_token(token: re.Match[str], text: str) -> tuple[bool, str]:

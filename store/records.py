@@ -222,6 +222,10 @@ class Identity(Record):
             raise InvalidRecord("client_id", f"a USER identity has no client id, but {self.client_id!r} is given")
         if self.client_ids_prefix and self.client_ids_group:
             raise InvalidRecord("client_ids", "client_ids takes a prefix or a group, not both")
+        if self.client_ids_group:
+            check_group(self.client_ids_group)
+        if self.client_ids_prefix:
+            check_text("client_ids", self.client_ids_prefix)
         self._check_secrets()
 
     def _check_secrets(self) -> None:

@@ -112,7 +112,10 @@ def parse_publication(text: str, *, emqx: bool) -> Levels:
     if emqx and levels[0] == DELAYED:
         if len(levels) < 3 or not (levels[1].isascii() and levels[1].isdigit()):  # noqa: PLR2004
             raise InvalidTopic(f"{text!r} is no delayed topic; write $delayed/SECONDS/TOPIC")
-        return parse_topic("/".join(levels[2:]))
+        levels = parse_topic("/".join(levels[2:]))
+        if levels[0] == DELAYED:
+            # EMQX strips them all before it asks; read but once, the second would hide the topic from a DENY.
+            raise InvalidTopic(f"{text!r} delays a delayed topic; write $delayed/SECONDS/TOPIC once")
     return levels
 
 

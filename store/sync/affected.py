@@ -1,0 +1,157 @@
+"""Who loses something by a change, and who is let back in. Pure; an estimate that errs towards yes.
+
+It counts grantees and identities, not connections: one user name may stand for a million devices, and only the
+broker knows which of them are connected.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from store.changes import Operation
+from store.records import (
+    Action,
+    BlacklistEntry,
+    ClientIdRule,
+    Effect,
+    Grantee,
+    Group,
+    Identity,
+    IdentityType,
+    Instance,
+    NoMatch,
+    Permission,
+    Record,
+)
+from store.sync.change import Change
+from store.tables import Subject, subject_of
+
+_EVERYONE: Final = (Grantee.ALL.value, "INSTANCE")
+
+
+@dataclass(frozen=True, slots=True)
+class Losing:
+    """A subject that loses something."""
+
+    subject: Subject
+    why: tuple[str, ...]
+    clients: int
+    """How many clients that is at least: 1, or, for all of an instance, its identities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readmitted:
+    """A subject that a DENY or a blacklist entry ceases to shut out."""
+
+    subject: Subject
+    record: Record
+    at: int | None
+    """When, in milliseconds since the epoch; None where the change itself lets it back in."""
+
+
+def losing(changes: Iterable[Change], now_ms: int, identities_of: Callable[[str], int]) -> tuple[Losing, ...]:
+    """Who loses something, in the order of the changes. `identities_of` counts an instance's identities."""
+    found: dict[Subject, dict[str, None]] = {}
+    new_users: set[Subject] = set()
+    for change in changes:
+        subject = subject_of(change.record)
+        if change.operation is Operation.ADD and _is_user(change.record):
+            new_users.add(subject)
+        for why in _losses(change, now_ms):
+            found.setdefault(subject, {})[why] = None
+    return tuple(
+        Losing(subject, tuple(why), max(1, identities_of(subject.instance)) if subject.type in _EVERYONE else 1)
+        for subject, why in found.items()
+        if subject not in new_users
+    )
+
+
+def readmitted(changes: Iterable[Change], now_ms: int) -> tuple[Readmitted, ...]:
+    """Who is let back in by a DENY or a blacklist entry that goes, or that will expire."""
+    found = []
+    for change in changes:
+        old, new = change.old, change.new
+        if not _shuts_out(change.record):
+            continue
+        subject = subject_of(change.record)
+        if new is not None and new.in_force(now_ms):
+            if new.expires_at is not None and (old is None or old.expires_at != new.expires_at):
+                found.append(Readmitted(subject, new, new.expires_at))
+        elif old is not None and old.in_force(now_ms):
+            found.append(Readmitted(subject, new or old, None))
+    return tuple(found)
+
+
+def _losses(change: Change, now_ms: int) -> Iterator[str]:
+    """What a change takes away, in words for the plan."""
+    old, new = change.old, change.new
+    match change.record:
+        case Identity():
+            yield from _identity_losses(old, new, now_ms)
+        case Permission() as permission:
+            yield from _permission_losses(permission.effect, _reaches(old, now_ms), _reaches(new, now_ms))
+        case BlacklistEntry():
+            if _holds(new, now_ms) and not _holds(old, now_ms):
+                yield "is blacklisted"
+        case Group():
+            if _holds(old, now_ms) and not _holds(new, now_ms):
+                yield "its group goes"
+        case Instance():
+            yield from _instance_losses(old, new)
+
+
+def _identity_losses(old: Record | None, new: Record | None, now_ms: int) -> Iterator[str]:
+    if not isinstance(old, Identity) or not old.in_force(now_ms):
+        return
+    if not isinstance(new, Identity):
+        yield "its identity goes"
+        return
+    if not new.in_force(now_ms):
+        yield "its identity has expired"
+    if old.sign_mode is not new.sign_mode:
+        yield "its sign mode changes"
+    live = {secret.fingerprint for secret in new.secrets if secret.in_force(now_ms)}
+    if any(secret.in_force(now_ms) and secret.fingerprint not in live for secret in old.secrets):
+        yield "a secret goes"
+    narrowed = bool(new.client_ids_group) and new.client_ids_group != old.client_ids_group
+    # A group of clients is a prefix, too: `GID_x@@@`.
+    prefix = f"{old.client_ids_group}@@@" if old.client_ids_group else old.client_ids_prefix
+    if narrowed or not prefix.startswith(new.client_ids_prefix):
+        yield "fewer client ids may use it"
+
+
+def _permission_losses(effect: Effect, before: frozenset[Action], after: frozenset[Action]) -> Iterator[str]:
+    if effect is Effect.ALLOW and not before <= after:
+        yield "a grant goes"
+    if effect is Effect.DENY and not after <= before:
+        yield "a denial comes"
+
+
+def _instance_losses(old: Record | None, new: Record | None) -> Iterator[str]:
+    if not isinstance(old, Instance) or not isinstance(new, Instance):
+        return
+    if new.client_id_rule is ClientIdRule.GROUP and old.client_id_rule is not ClientIdRule.GROUP:
+        yield "client ids must follow the group rule"
+    if new.pin_client_ids and not old.pin_client_ids:
+        yield "client ids are pinned"
+    if new.no_match is NoMatch.DENY and old.no_match is NoMatch.PASS:
+        yield "what nothing matches is denied"
+
+
+def _reaches(record: Record | None, now_ms: int) -> frozenset[Action]:
+    """What a permission grants or denies now."""
+    if not isinstance(record, Permission) or not record.in_force(now_ms):
+        return frozenset()
+    return frozenset(action for action in (Action.PUB, Action.SUB) if record.action.includes(action))
+
+
+def _holds(record: Record | None, now_ms: int) -> bool:
+    return record is not None and record.in_force(now_ms)
+
+
+def _shuts_out(record: Record) -> bool:
+    return isinstance(record, BlacklistEntry) or (isinstance(record, Permission) and record.effect is Effect.DENY)
+
+
+def _is_user(record: Record) -> bool:
+    return isinstance(record, Identity) and record.identity_type is IdentityType.USER

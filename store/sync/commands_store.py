@@ -1,0 +1,226 @@
+"""The commands of `exhook-sync` that compare files with a store, and bring one to the other."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from store.clock import now_ms
+from store.database import Database
+from store.records import Identity, Record, SecretForm
+from store.seal import PLAIN, SealKeys
+from store.sync import export as exporting
+from store.sync import options as opt
+from store.sync import rendering
+from store.sync.apply import apply_policy
+from store.sync.console import complain, on_terminal, say, show
+from store.sync.exit_codes import ExitCode, Usage
+from store.sync.plan import Plan
+from store.sync.plan import plan as make_plan
+from store.sync.scalars import API_SOURCE
+from store.sync.thresholds import Consent, Refusal, refusals
+from store.sync.wording import counted
+
+
+def plan(
+    paths: opt.Paths,
+    db: opt.Db = opt.DEFAULT_DB,
+    prune: opt.Prune = None,
+    adopt: opt.Adopt = None,
+    output: opt.Output = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if changes are pending.")] = False,
+    seal_key_file: opt.SealKeyFile = None,
+    secrets_dir: opt.SecretsDir = None,
+    allow_env: opt.AllowEnv = False,
+    show_all: opt.All = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Show what apply would change. Exits with 2 if anything is pending."""
+    outputs = opt.outputs(output)
+    policy = opt.policy(paths, quiet)
+    consent = Consent(prune=prune, adopt=frozenset(adopt or ()))
+    with _store_to_plan(db, opt.seal_keys(seal_key_file), quiet=quiet) as database:
+        sources = opt.secret_sources(secrets_dir, allow_env)
+        made = make_plan(database, policy, sources, prune=prune, now_ms=now_ms(), adopt=consent.adopt)
+        refused = refusals(made, policy, database.environment, consent)
+    for form, file in outputs:
+        _render(made, refused, form, file, everything=show_all or verbose, quiet=quiet)
+    if (made.changes or made.foreign) and not exit_zero:
+        raise typer.Exit(ExitCode.PENDING)
+
+
+def apply(
+    paths: opt.Paths,
+    db: opt.Db = opt.DEFAULT_DB,
+    prune: opt.Prune = None,
+    checksum: Annotated[str, typer.Option("--checksum", metavar="SUM", help="Of the reviewed plan; else exit 5.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removals.")] = False,
+    max_removals: opt.MaxRemovals = None,
+    max_clients_losing: opt.MaxClientsLosing = None,
+    allow_empty: opt.AllowEmpty = False,
+    allow_protected: opt.AllowProtected = None,
+    adopt: opt.Adopt = None,
+    label: opt.Label = "",
+    seal_key_file: opt.SealKeyFile = None,
+    secrets_dir: opt.SecretsDir = None,
+    allow_env: opt.AllowEnv = False,
+    show_all: opt.All = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Bring the store to what the files say, in one transaction. On a terminal it asks before removals."""
+    consent = Consent(
+        prune=prune,
+        checksum=checksum,
+        max_removals=max_removals,
+        max_clients_losing=max_clients_losing,
+        allow_empty=allow_empty,
+        allow_protected=frozenset(allow_protected or ()),
+        adopt=frozenset(adopt or ()),
+        label=label,
+    )
+    everything = show_all or verbose
+    shown = False
+
+    def confirm(made: Plan) -> bool:
+        nonlocal shown
+        shown = True
+        show(rendering.text(made, everything=everything), to_stderr=True)
+        return typer.confirm(f"Remove {counted(len(made.removals), 'record')}?", err=True)
+
+    asks = on_terminal() and not yes
+    keys = opt.seal_keys(seal_key_file)
+    done = apply_policy(
+        db,
+        keys,
+        paths,
+        opt.secret_sources(secrets_dir, allow_env),
+        consent=consent,
+        confirm=confirm if asks else None,
+        warn=None if quiet else opt.warn,
+    )
+    if not quiet:
+        _warn_unsealed(done.plan, db, keys)
+    if as_json:
+        typer.echo(rendering.as_json(done.plan, revision=done.revision, commit=done.commit))
+    elif not quiet:
+        if not shown:
+            show(rendering.text(done.plan, everything=everything))
+        at = f" (commit {done.commit})" if done.commit else ""
+        say(f"applied as revision {done.revision}{at}" if done.changed else "nothing to change")
+
+
+def drift(
+    paths: opt.Paths,
+    db: opt.Db = opt.DEFAULT_DB,
+    seal_key_file: opt.SealKeyFile = None,
+    secrets_dir: opt.SecretsDir = None,
+    allow_env: opt.AllowEnv = False,
+    show_all: opt.All = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Compare the store with the files, records that left the files included. Exits with 9 if they differ."""
+    policy = opt.policy(paths, quiet)
+    with Database.open(db, opt.seal_keys(seal_key_file), create=False) as database:
+        sources = opt.secret_sources(secrets_dir, allow_env)
+        made = make_plan(database, policy, sources, prune=True, now_ms=now_ms())
+    differs = bool(made.changes or made.foreign)
+    if as_json:
+        typer.echo(rendering.as_json(made))
+    elif not quiet and differs:
+        say("+ in the files alone   ~ differs   - in the store alone")
+        show(rendering.text(made, everything=show_all or verbose))
+    elif not quiet:
+        say("no drift: the store says what the files say")
+    if differs:
+        raise typer.Exit(ExitCode.DRIFT)
+
+
+def export(
+    db: opt.Db = opt.DEFAULT_DB,
+    source: Annotated[
+        str, typer.Option("--source", metavar="NAME", help="Owner of the records; needed where there are several.")
+    ] = "",
+    file: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there, not to standard output.")
+    ] = None,
+    seal_key_file: opt.SealKeyFile = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write the records of one source as a policy file. Secrets stay in the store, as `stored: true`."""
+    with Database.open(db, opt.seal_keys(seal_key_file), create=False) as database:
+        owner = _owner(source, exporting.sources_of(database), db)
+        if file is None:
+            exporting.export(database, owner, sys.stdout)
+            return
+        with _written(file) as stream:
+            exporting.export(database, owner, stream)
+    if not quiet:
+        say(f"{file} is written: the records of {owner}")
+
+
+@contextmanager
+def _store_to_plan(path: Path, keys: SealKeys, *, quiet: bool) -> Iterator[Database]:
+    """The store, or an empty one where there is none: a plan makes no file."""
+    if path.exists():
+        with Database.open(path, keys, create=False) as database:
+            yield database
+        return
+    if not quiet:
+        complain([f"{path}: there is no store yet; planned for an empty one (a checksum holds once there is a store)"])
+    with (
+        tempfile.TemporaryDirectory(prefix="exhook-") as folder,
+        Database.open(Path(folder, "empty.db"), keys) as empty,
+    ):
+        yield empty
+
+
+def _render(
+    made: Plan, refused: Sequence[Refusal], form: str, file: Path | None, *, everything: bool, quiet: bool
+) -> None:
+    lines = rendering.text(made, refused, everything=everything)
+    if file is not None:
+        with _written(file) as stream:
+            plain = "\n".join(line.plain for line in lines)
+            stream.write((rendering.as_json(made, refused) if form == "json" else plain) + "\n")
+    elif form == "json":
+        typer.echo(rendering.as_json(made, refused))
+    elif not quiet:
+        show(lines)
+
+
+def _warn_unsealed(made: Plan, db: Path, keys: SealKeys) -> None:
+    if keys.primary == PLAIN and any(_has_key(change.new) for change in made.changes):
+        complain([f"{db}: warning: secrets are stored unsealed, for no seal key is given; see --seal-key-file"])
+
+
+def _has_key(record: Record | None) -> bool:
+    """Whether the store now holds a secret that must be readable."""
+    return isinstance(record, Identity) and any(secret.form is SecretForm.KEY for secret in record.secrets)
+
+
+def _owner(asked: str, sources: Sequence[str], db: Path) -> str:
+    """The source to export: the one asked for, or the only one there is."""
+    owners = [asked] if asked else [one for one in sources if one != API_SOURCE] or list(sources)
+    if len(owners) == 1 and owners[0] in sources:
+        return owners[0]
+    known = f"name one of its sources by --source: {', '.join(sources)}" if sources else "apply a policy to it first"
+    raise Usage(f"{db}: holds {'no records' if asked or not sources else 'records of several sources'}"
+                f"{f' of {asked}' if asked else ''}; {known}")
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[TextIO]:
+    try:
+        with file.open("w", encoding="utf-8") as stream:
+            yield stream
+    except OSError as error:
+        raise Usage(f"{file}: cannot be written ({error.strerror}); name a file in a folder that exists") from None

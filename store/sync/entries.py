@@ -1,0 +1,285 @@
+"""Entries of a policy file as records: the checks that concern several fields of one entry."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from store.records import (
+    Action,
+    BlacklistEntry,
+    ClientIdRule,
+    Effect,
+    Grantee,
+    Group,
+    IdentityType,
+    Instance,
+    InvalidRecord,
+    NoMatch,
+    Permission,
+    Secret,
+    SignMode,
+)
+from store.sync import schema
+from store.sync.findings import Findings
+from store.sync.policy import IdentitySpec
+from store.sync.references import Kind, SecretReference
+from store.sync.source import Items, Located, Mapping, Text, Value
+
+T = TypeVar("T")
+
+SIGN_MODES: Final = {
+    "origin": SignMode.ORIGIN,
+    "signed": SignMode.SIGNED,
+    "signed-sha256": SignMode.SIGNED_SHA256,
+    "hashed": SignMode.HASHED,
+    "external": SignMode.EXTERNAL,
+}
+_GRANTEES: Final = {
+    "username": Grantee.USER,
+    "client_id": Grantee.CLIENT,
+    "group": Grantee.GROUP,
+    "access_key": Grantee.ACCESS_KEY,
+    "everyone": Grantee.ALL,
+}
+_ACTIONS: Final = {"publish": Action.PUB, "subscribe": Action.SUB, "both": Action.PUB_SUB}
+_UNPROVEN: Final = "no secret; write `secret: {env: EXHOOK_SECRET_NAME}`, or `sign_mode: external`"
+_KINDS: Final[tuple[Kind, ...]] = ("env", "file", "hash", "literal", "stored")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """A record and the place that made it."""
+
+    item: T
+    file: str
+    at: Located
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.at.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What the entries of one file take from around them."""
+
+    file: str
+    commit: str
+    source: str
+    instance: str
+    """Instance of the entries that name none."""
+    findings: Findings
+
+    def error(self, at: Located, message: str) -> None:
+        self.findings.error(self.file, at, message)
+
+    def warn(self, at: Located, message: str) -> None:
+        self.findings.warn(self.file, at, message)
+
+    def place(self, item: T, at: Located) -> Placed[T]:
+        return Placed(item, self.file, at)
+
+    def origin(self, at: Located) -> str:
+        """``FILE:LINE``, and ``@COMMIT`` where one is known."""
+        return f"{self.file}:{at.line}@{self.commit}" if self.commit else f"{self.file}:{at.line}"
+
+    def common(self, entry: schema.Common | schema.GroupEntry, at: Located) -> dict[str, Any]:
+        """The fields that every record takes from its entry."""
+        return {
+            "instance": entry.instance or self.instance,
+            "source": self.source,
+            "id": "" if isinstance(entry, schema.GroupEntry) else entry.id,
+            "origin": self.origin(at),
+            "note": entry.note,
+            "protect": entry.protect,
+            "expires_at": entry.expires,
+        }
+
+
+def read_instance(name: str, entry: schema.InstanceEntry, at: Located, scope: Scope) -> Instance:
+    return Instance(
+        name=name,
+        record_quota=entry.record_quota,
+        client_id_rule=ClientIdRule(entry.client_id_rule),
+        pin_client_ids=entry.pin_client_ids,
+        no_match=NoMatch(entry.no_match),
+        source=scope.source,
+        origin=scope.origin(at),
+        note=entry.note,
+        protect=entry.protect,
+    )
+
+
+def read_group(entry: schema.GroupEntry, at: Located, scope: Scope) -> Group:
+    return Group(name=entry.id, **scope.common(entry, at))
+
+
+def read_blacklist_entry(entry: schema.BlacklistEntry, value: Mapping, scope: Scope) -> Placed[BlacklistEntry] | None:
+    try:
+        record = BlacklistEntry(
+            client_id=entry.client_id, username=entry.username, reason=entry.reason, **scope.common(entry, value)
+        )
+    except InvalidRecord as wrong:
+        scope.error(value, f"{wrong}; write {entry.example}")
+        return None
+    return scope.place(record, value)
+
+
+def read_identity(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> Placed[IdentitySpec] | None:
+    mode = _sign_mode(entry, value, scope)
+    references = _references(entry, mode, value, scope)
+    bound = entry.client_ids or schema.ClientIds()
+    if entry.client_ids and bool(bound.prefix) == bool(bound.group):
+        scope.error(value["client_ids"], f"client_ids takes a prefix or a group; write {bound.example}")
+        return None
+    if mode is None or references is None:
+        return None
+    spec = IdentitySpec(
+        identity_type=IdentityType.CLIENT if entry.client_id else IdentityType.USER,
+        username=entry.username,
+        client_id=entry.client_id,
+        sign_mode=mode,
+        client_ids_prefix=bound.prefix or "",
+        client_ids_group=bound.group or "",
+        secrets=references,
+        **scope.common(entry, value),
+    )
+    try:
+        # The record's own rules, tried with stand-ins for the secrets.
+        spec.identity(tuple(Secret(id=one.id, value=b"-", fingerprint="") for one in references))
+    except InvalidRecord as wrong:
+        scope.error(_field(value, wrong.field), str(wrong))
+        return None
+    return scope.place(spec, value)
+
+
+def read_permissions(block: schema.PermissionBlock, value: Mapping, scope: Scope) -> list[Placed[Permission]]:
+    """One permission for each topic and effect; publish and subscribe of one topic become one."""
+    named = [key for key in _GRANTEES if key in block.model_fields_set]
+    if len(named) != 1:
+        found = " and ".join(named) or "none"
+        scope.error(value, f"a block has one of {', '.join(_GRANTEES)}, but here is {found}; make each its own block")
+        return []
+    if named == ["everyone"] and not block.everyone:
+        scope.error(value["everyone"], "`everyone` is true or left out; name a grantee instead")
+        return []
+    rows: dict[tuple[str, Effect], Placed[Permission]] = {}
+    common = scope.common(block, value)
+    common["identity_type"] = _GRANTEES[named[0]]
+    common["identity"] = "" if block.everyone else getattr(block, named[0])
+    denied = value.get("deny")
+    for effect, actions in ((Effect.ALLOW, value), (Effect.DENY, denied)):
+        if isinstance(actions, Mapping):
+            _read_rows(rows, actions, {**common, "effect": effect}, scope)
+    if block.deny and not block.deny.model_fields_set:
+        scope.error(value.key_at("deny"), f"`deny` denies nothing; write {block.deny.example}")
+    elif not ({*_ACTIONS, "deny"} & block.model_fields_set):
+        scope.error(value, "a block that grants and denies nothing; give it publish, subscribe, both or deny")
+    return list(rows.values())
+
+
+def _read_rows(
+    rows: dict[tuple[str, Effect], Placed[Permission]], actions: Mapping, common: dict[str, Any], scope: Scope
+) -> None:
+    for key, action in _ACTIONS.items():
+        topics = actions.get(key)
+        for topic in topics if isinstance(topics, Items) else ():
+            if isinstance(topic, Text):
+                _read_row(rows, topic, {**common, "action": action}, scope)
+
+
+def _read_row(
+    rows: dict[tuple[str, Effect], Placed[Permission]], topic: Text, common: dict[str, Any], scope: Scope
+) -> None:
+    place: Located = topic
+    first = rows.get((str(topic), common["effect"]))
+    if first is not None:
+        if Action.PUB_SUB in (first.item.action, common["action"]) or first.item.action is common["action"]:
+            scope.error(topic, f"{str(topic)!r} stands in this block already, at {first.where}; leave one out")
+            return
+        place, common = first.at, {**common, "action": Action.PUB_SUB}
+    try:
+        record = Permission(topic=str(topic), **{**common, "origin": scope.origin(place)})
+    except InvalidRecord as wrong:
+        scope.error(topic, str(wrong))
+        return
+    rows[record.topic, record.effect] = scope.place(record, place)
+
+
+def _sign_mode(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> SignMode | None:
+    if entry.sign_mode:
+        return SIGN_MODES[entry.sign_mode]
+    secrets = _entries(entry)
+    if secrets and all(secret.hash for secret in secrets):
+        return SignMode.HASHED
+    if secrets:
+        scope.error(
+            value,
+            "`sign_mode` is missing; write origin (the password is the secret), signed (it is an HMAC of the "
+            "client id) or hashed (the secret is stored as a hash)",
+        )
+    return None
+
+
+def _entries(entry: schema.IdentityEntry) -> list[schema.SecretEntry]:
+    return ([entry.secret] if entry.secret else []) + (entry.secrets or [])
+
+
+def _references(
+    entry: schema.IdentityEntry, mode: SignMode | None, value: Mapping, scope: Scope
+) -> tuple[SecretReference, ...] | None:
+    """The secrets of an identity; None where they are wrong."""
+    if entry.secret and entry.secrets:
+        scope.error(value.key_at("secrets"), "both `secret` and `secrets`; put all of them under `secrets`")
+        return None
+    found = _entries(entry)
+    if mode is SignMode.EXTERNAL:
+        if found:
+            scope.error(_field(value, "secrets"), "an external identity has no secret; leave it out")
+        return None if found else ()
+    if not found:
+        scope.error(value, _UNPROVEN)
+        return None
+    written = _field(value, "secrets")
+    values = list(written) if isinstance(written, Items) else [written]
+    references = [
+        _reference(secret, mode, at, scope) for secret, at in zip(found, values, strict=True) if isinstance(at, Mapping)
+    ]
+    good = [reference for reference in references if reference is not None]
+    ids = [reference.id for reference in good]
+    if len(ids) != len(set(ids)):
+        scope.error(written, "two secrets with the same id, or without one; give each its own `id`")
+        return None
+    return tuple(good) if len(good) == len(found) else None
+
+
+def _reference(
+    secret: schema.SecretEntry, mode: SignMode | None, value: Mapping, scope: Scope
+) -> SecretReference | None:
+    given = [kind for kind in _KINDS if getattr(secret, kind) is not None]
+    if len(given) != 1:
+        scope.error(value, f"a secret is one of {', '.join(_KINDS)}; write {secret.example}")
+        return None
+    kind = given[0]
+    if kind == "hash" and mode not in (SignMode.HASHED, None):
+        scope.error(
+            value.key_at("hash"), "a hash goes with `sign_mode: hashed` alone; give the secret itself by env or file"
+        )
+        return None
+    if kind == "literal":
+        scope.warn(
+            value.key_at("literal"), "a secret written into the policy; whoever reads the file has it, use env or file"
+        )
+    return SecretReference(
+        id=secret.id or "default",
+        kind=kind,
+        value=str(getattr(secret, kind)),
+        expires_at=secret.expires,
+        origin=f"{scope.file}:{value.line}",
+    )
+
+
+def _field(value: Mapping, field: str) -> Value:
+    """The value of a record's field, or the whole entry where it has none."""
+    if field == "secrets":
+        return value.get("secrets") or value.get("secret") or value
+    return value.get(field) or value

@@ -1,0 +1,111 @@
+"""The options that several commands of `exhook-sync` take, and what they stand for."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from store.seal import SealKeys
+from store.sync.console import complain
+from store.sync.document import Policy, load_policy
+from store.sync.exit_codes import Usage
+from store.sync.references import SecretSources
+
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Policy files or folders; - is standard input.")]
+Db = Annotated[Path, typer.Option("--db", envvar="EXHOOK_DB", metavar="FILE", help="The store.")]
+SealKeyFile = Annotated[
+    Path | None,
+    typer.Option("--seal-key-file", envvar="EXHOOK_SEAL_KEY_FILE", metavar="FILE", help="Keys that seal secrets."),
+]
+SecretsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--secrets-dir", envvar="EXHOOK_SECRETS_DIR", metavar="DIR", help="Folder that {file: …} secrets are read from."
+    ),
+]
+AllowEnv = Annotated[
+    bool, typer.Option("--allow-env", help="Let {env: …} read variables that do not begin with EXHOOK_SECRET_.")
+]
+Prune = Annotated[
+    bool | None,
+    typer.Option("--prune/--no-prune", help="Remove what left the policy; by default as sync.prune says."),
+]
+Adopt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adopt", metavar="ID", help="Take over the records of this owner, or one record by its id; repeatable."
+    ),
+]
+MaxRemovals = Annotated[
+    int | None, typer.Option("--max-removals", min=0, metavar="N", help="Let up to N removals through.")
+]
+MaxClientsLosing = Annotated[
+    int | None,
+    typer.Option("--max-clients-losing", min=0, metavar="N", help="Let up to N clients lose something."),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="text|json[=FILE]", help="How to show it; repeatable, each may go to a file."),
+]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Let a policy through that lets nobody in.")]
+AllowProtected = Annotated[
+    list[str] | None,
+    typer.Option("--allow-protected", metavar="ID", help="Let this protected record be removed; repeatable."),
+]
+Label = Annotated[
+    str, typer.Option("--label", metavar="NAME", help="Label a store that has none, for sync.environment.")
+]
+All = Annotated[bool, typer.Option("--all", help="Show every change, not 50 of a kind.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors alone.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every change, and traces of internal errors.")]
+
+DEFAULT_DB: Final = Path("exhook.db")
+FORMS: Final = ("text", "json")
+
+
+def seal_keys(file: Path | None) -> SealKeys:
+    """The keys of the option, or of the environment.
+
+    Raises:
+        SealError: the file cannot be read, or holds no key.
+    """
+    return SealKeys.from_environment(os.environ, file)
+
+
+def outputs(written: Sequence[str] | None) -> list[tuple[str, Path | None]]:
+    """Form and file of each ``--output``; text to the terminal where there is none.
+
+    Raises:
+        Usage: a form that does not exist.
+    """
+    found: list[tuple[str, Path | None]] = []
+    for one in written or ["text"]:
+        form, given, file = one.partition("=")
+        if form not in FORMS or (given and not file):
+            raise Usage(f"--output {one}: no such output; write text, json, or json=FILE")
+        found.append((form, Path(file) if file else None))
+    return found
+
+
+def secret_sources(secrets_dir: Path | None, allow_env: bool) -> SecretSources:
+    return SecretSources(environ=os.environ, secrets_dir=secrets_dir, allow_env=allow_env)
+
+
+def policy(paths: Sequence[Path], quiet: bool) -> Policy:
+    """The policy of some files, its warnings told.
+
+    Raises:
+        InvalidPolicy: the files are none.
+    """
+    read = load_policy(paths)
+    if not quiet:
+        warn(read)
+    return read
+
+
+def warn(read: Policy) -> None:
+    """What is allowed in the files, and seldom meant."""
+    complain([f"{one.file}:{one.line}:{one.column}: warning: {one.message}" for one in read.warnings])

@@ -1,0 +1,257 @@
+"""What would change in a store for it to say what a policy says. Reads the store, never writes it."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from store.changes import Operation
+from store.database import Database
+from store.records import Identity, Instance, Record
+from store.sync.affected import Losing, Readmitted, losing, readmitted
+from store.sync.change import Change, checksum_of
+from store.sync.policy import IdentitySpec, Policy
+from store.sync.references import SecretSources
+from store.sync.wanted import UnresolvedSecrets, WantedSecrets
+from store.sync.wording import handle
+from store.tables import BLACKLIST, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES, Table
+from store.unavailable import told_clearly
+
+__all__ = ["Foreign", "InUse", "Plan", "UnresolvedSecrets", "plan"]
+
+_OWNED_ONCE: Final = (INSTANCES, GROUPS, IDENTITIES)
+"""Kinds whose records have one owner; permissions and blacklist entries of several sources stand side by side."""
+
+Wanted = Record | IdentitySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A record of the policy that another source owns, and that `adopt` does not name."""
+
+    wanted: Wanted
+    owner: str
+
+    @property
+    def handle(self) -> str:
+        return handle(self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """An instance that would be removed while it holds records of other sources."""
+
+    instance: Instance
+    others: Mapping[str, int]
+    """Records by source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an apply would do, and what a person should know of it."""
+
+    source: str
+    prune: bool
+    revision: int
+    """The revision of the store that it was made against."""
+    owned: int
+    """How many records this source has in the store."""
+    changes: tuple[Change, ...]
+    """Additions and changes in the order of `store.tables.TABLES`, then removals the other way round."""
+    moved: tuple[Record, ...]
+    """Records that only stand in another line of a file now: clerical, no change."""
+    kept: tuple[Record, ...]
+    """Records of this source that left the policy and stay in force, since nothing is pruned."""
+    foreign: tuple[Foreign, ...]
+    in_use: tuple[InUse, ...]
+    losing: tuple[Losing, ...]
+    readmitted: tuple[Readmitted, ...]
+    checksum: str
+
+    def count(self, operation: Operation) -> int:
+        return sum(change.operation is operation for change in self.changes)
+
+    @property
+    def removals(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.operation is Operation.REMOVE)
+
+    @property
+    def clients_losing(self) -> int:
+        """An estimate; see `store.sync.affected`."""
+        return sum(one.clients for one in self.losing)
+
+
+def plan(
+    database: Database,
+    policy: Policy,
+    sources: SecretSources,
+    *,
+    prune: bool | None,
+    now_ms: int,
+    adopt: Collection[str] = (),
+) -> Plan:
+    """Compare the policy with what its source has in the store, at one revision.
+
+    `prune` overrides what the policy says, where it is not None; `adopt` adds to what the policy adopts: owners,
+    or ids of records.
+
+    Raises:
+        UnresolvedSecrets: some secrets cannot be had.
+        StoreUnavailable: the store cannot be read.
+    """
+    pruning = policy.sync.prune if prune is None else prune
+    with told_clearly(database.path), _one_revision(database):
+        return _Planning(database, policy, sources, pruning, frozenset({*policy.sync.adopt, *adopt})).plan(now_ms)
+
+
+class _Planning:
+    """One comparison, in the making."""
+
+    def __init__(
+        self, database: Database, policy: Policy, sources: SecretSources, prune: bool, adopt: frozenset[str]
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._secrets = WantedSecrets(database, sources)
+        self._prune = prune
+        self._adopt = adopt
+        self._owned = 0
+        self._puts: list[list[Change]] = []
+        self._removals: list[list[Change]] = []
+        self._moved: list[Record] = []
+        self._kept: list[Record] = []
+        self._foreign: list[Foreign] = []
+        self._in_use: list[InUse] = []
+
+    def plan(self, now_ms: int) -> Plan:
+        fresh = next(self._database.contents(INSTANCES), None) is None
+        revision = self._database.revision
+        for table in TABLES:
+            self._compare_table(table)
+        if self._secrets.errors:
+            raise UnresolvedSecrets(tuple(self._secrets.errors))
+        ordered = [*self._puts, *reversed(self._removals)]
+        changes = tuple(change for kind in ordered for change in sorted(kind, key=lambda change: change.key))
+        return Plan(
+            source=self._policy.source,
+            prune=self._prune,
+            revision=revision,
+            owned=self._owned,
+            changes=changes,
+            moved=tuple(self._moved),
+            kept=tuple(self._kept),
+            foreign=tuple(self._foreign),
+            in_use=tuple(self._in_use),
+            losing=() if fresh else losing(changes, now_ms, self._identities_of),
+            readmitted=readmitted(changes, now_ms),
+            checksum=checksum_of(changes, source=self._policy.source, prune=self._prune),
+        )
+
+    def _compare_table(self, table: Table[Any]) -> None:
+        """Every record of this source against what is wanted; what is left of that is new."""
+        self._puts.append([])
+        self._removals.append([])
+        wanted: dict[tuple[str, ...], Wanted] = {one.key: one for one in self._wanted(table)}
+        for _, stored in self._database.contents(table, self._policy.source):
+            self._owned += 1
+            asked = wanted.pop(stored.key, None)
+            if asked is None:
+                self._left(stored)
+            elif self._prune or not self._implicit(asked):
+                self._compare(stored, asked)
+        for asked in wanted.values():
+            self._not_ours(table, asked)
+
+    def _wanted(self, table: Table[Any]) -> Collection[Wanted]:
+        policy = self._policy
+        if table is INSTANCES:
+            # No origin: nobody wrote it down, so that it may go or stay with what it holds.
+            return [replace(one, origin="") if self._implicit(one) else one for one in policy.instances]
+        chosen: Mapping[str, Collection[Wanted]] = {
+            GROUPS.name: policy.groups,
+            IDENTITIES.name: policy.identities,
+            PERMISSIONS.name: policy.permissions,
+            BLACKLIST.name: policy.blacklist,
+        }
+        return chosen[table.name]
+
+    def _implicit(self, wanted: Wanted) -> bool:
+        return isinstance(wanted, Instance) and wanted.name in self._policy.implicit_instances
+
+    def _compare(self, stored: Record, asked: Wanted) -> None:
+        """A record that both sides have."""
+        record = self._record(asked, stored)
+        if record is None:
+            return
+        change = Change(stored, record)
+        if change.before != change.after:
+            self._puts[-1].append(change)
+        elif stored.origin != record.origin and "@" not in stored.origin:
+            self._moved.append(record)
+
+    def _not_ours(self, table: Table[Any], asked: Wanted) -> None:
+        """A record that this source does not have yet; another one may."""
+        found = self._stored(table, asked.key) if table in _OWNED_ONCE else None
+        if found is None:
+            record = self._record(asked, None)
+            if record is not None:
+                self._puts[-1].append(Change(None, record))
+        elif self._implicit(asked):
+            return
+        elif self._adopt.isdisjoint({found.source, handle(found), handle(asked)}):
+            self._foreign.append(Foreign(asked, found.source))
+        else:
+            self._compare(found, asked)
+
+    def _stored(self, table: Table[Any], key: tuple[str, ...]) -> Record | None:
+        """The record of a key, whoever owns it, secrets sealed."""
+        where = " AND ".join(f"{column} = ?" for column in table.key)
+        return next(self._database.find(table, where, tuple(map(str, key)), unsealed=False), None)
+
+    def _left(self, stored: Record) -> None:
+        """A record of this source that the policy names no longer."""
+        if isinstance(stored, Instance) and (others := self._others_in(stored)):
+            if not stored.origin:
+                return
+            if self._prune:
+                self._in_use.append(InUse(stored, others))
+        if self._prune:
+            self._removals[-1].append(Change(stored, None))
+        else:
+            self._kept.append(stored)
+
+    def _others_in(self, instance: Instance) -> dict[str, int]:
+        """How many records of other sources an instance holds."""
+        counts: dict[str, int] = {}
+        for table in TABLES[1:]:
+            for source, count in self._database.connection.execute(
+                f"SELECT source, count(*) FROM {table.name} WHERE instance = ? AND source <> ? GROUP BY source",  # noqa: S608 - our own names
+                (instance.name, self._policy.source),
+            ):
+                counts[source] = counts.get(source, 0) + count
+        return counts
+
+    def _record(self, asked: Wanted, stored: Record | None) -> Record | None:
+        """The wanted record, or None where its secrets cannot be had."""
+        if not isinstance(asked, IdentitySpec):
+            return asked
+        return self._secrets.identity(asked, stored if isinstance(stored, Identity) else None)
+
+    def _identities_of(self, instance: str) -> int:
+        row = self._database.connection.execute(
+            "SELECT n FROM tallies WHERE instance = ? AND kind = 'identity'", (instance,)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+
+@contextmanager
+def _one_revision(database: Database) -> Iterator[None]:
+    """One read transaction around all that is read, unless one stands already."""
+    begun = not database.connection.in_transaction
+    if begun:
+        database.connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if begun:
+            database.connection.execute("ROLLBACK")

@@ -1,0 +1,106 @@
+"""How records, moments and strangers' texts read in sentences and on a terminal."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from store.records import (
+    Action,
+    BlacklistEntry,
+    Effect,
+    Grantee,
+    Group,
+    Identity,
+    IdentityType,
+    Instance,
+    Permission,
+    Record,
+)
+from store.sync.policy import IdentitySpec
+from store.tables import Subject
+
+_VERBS: Final = {Action.PUB: "publish", Action.SUB: "subscribe", Action.PUB_SUB: "publish and subscribe"}
+_LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, behind which no date can be written."""
+_FIRST_MS: Final = -62_135_596_800_000
+"""The begin of the year 1."""
+
+
+def printable(text: str) -> str:
+    """A text that cannot move a cursor, colour a line or turn its direction: such characters become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def moment(ms: int) -> str:
+    """Milliseconds since the epoch as a policy file writes them, in UTC."""
+    held = min(max(ms, _FIRST_MS), _LAST_MS)
+    when = datetime.fromtimestamp(held // 1000, UTC).replace(tzinfo=None)
+    fraction = f".{held % 1000:03}" if held % 1000 else ""
+    return f"{when.isoformat()}{fraction}Z"
+
+
+def some(names: list[str], most: int = 20) -> str:
+    """A list for a sentence, cut where it is long."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 client``, ``2 clients``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def handle(record: Record | IdentitySpec) -> str:
+    """What a flag calls the record: its id, or its name where it has no id."""
+    if record.id:
+        return record.id
+    match record:
+        case Instance() | Group():
+            return record.name
+        case Identity() | IdentitySpec():
+            return record.client_id or record.username
+        case Permission():
+            return record.identity or "everyone"
+        case BlacklistEntry():
+            return record.client_id or record.username
+        case _:
+            raise AssertionError(f"{type(record).__name__} has no name")
+
+
+def describe(record: Record | IdentitySpec) -> str:
+    """The record in a few words."""
+    match record:
+        case Instance():
+            return f"instance {record.name}"
+        case Group():
+            return f"group {record.name} ({record.instance})"
+        case Identity() | IdentitySpec():
+            who = f"user {record.username}"
+            if record.identity_type is IdentityType.CLIENT:
+                who = f"client {record.client_id} of {who}"
+            return f"{who} ({record.instance})"
+        case Permission():
+            who = describe_grantee(record.identity_type, record.identity)
+            may = "may" if record.effect is Effect.ALLOW else "may not"
+            return f"{who} {may} {_VERBS[record.action]} {record.topic} ({record.instance})"
+        case BlacklistEntry():
+            who = f"client {record.client_id}" if record.client_id else f"user {record.username}"
+            return f"{who} may not connect ({record.instance})"
+        case _:
+            raise AssertionError(f"{type(record).__name__} has no description")
+
+
+def describe_grantee(grantee: str, name: str) -> str:
+    if grantee == Grantee.ALL:
+        return "everyone"
+    return f"{grantee.lower().replace('_', ' ')} {name}"
+
+
+def describe_subject(subject: Subject) -> str:
+    """Who is concerned, in a few words."""
+    if subject.type == "INSTANCE":
+        return f"every client of {subject.instance}"
+    if subject.type == Grantee.ALL:
+        return f"everyone in {subject.instance}"
+    return f"{describe_grantee(subject.type, subject.name)} ({subject.instance})"
