@@ -13,9 +13,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[broker]' --group dev
 	touch $@
 
-run: $(STAMP)  ## the main job: server, store, sample policy and an embedded broker on 127.0.0.1:1883
-	@mkdir -p .run
-	$(BIN)/exhook serve --db .run/exhook.db --policy deploy/sample --with-broker
+run: $(STAMP)  ## the main job: server, store, sample policy, a broker on 127.0.0.1:1883, and clients that try it
+	$(BIN)/exhook demo --stay --folder .run
 
 demo: $(STAMP)  ## scripted MQTT clients against all of it, on free ports
 	$(BIN)/exhook demo

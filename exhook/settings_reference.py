@@ -28,7 +28,8 @@ settings file is TOML, its keys are the names below; `--config FILE` or the vari
 `exhook settings` prints the values in force. A name that is no setting is refused in the file; a variable that
 begins with `EXHOOK_` and names no setting is left alone, since secrets and seal keys have such names, too.
 
-Flags and variables take the same words as the file, without quotes: `true` and `false` for yes and no.
+Variables take the same words as the file, without quotes; the flags `--insecure` and `--allow-env` stand alone. The
+column SIGHUP says whether a running server takes on another value when it gets that signal; the rest needs a restart.
 
 """
 
@@ -64,7 +65,7 @@ _TAIL: Final = """
 | `EXHOOK_CONFIG` | the path of the settings file |
 | `EXHOOK_SEAL_KEY` | a seal key itself, where no file is named |
 | `EXHOOK_SECRET_…` | secrets that `{env: …}` in a policy names |
-| `NO_COLOR` | set to anything: no colours in the output of `exhook-sync` |
+| `NO_COLOR` | set to anything: no colours in output and logs |
 """
 
 

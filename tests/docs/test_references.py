@@ -1,0 +1,228 @@
+"""The tables of the documentation say what the code says."""
+
+import configparser
+import itertools
+import logging
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+import structlog
+import typer.main
+from pages import ROOT, prose, sections, table
+from prometheus_client import Counter, Gauge, Histogram
+from structlog.testing import capture_logs
+
+from exhook import metrics
+from exhook.cli import app as exhook_app
+from exhook.demo.script import SCRIPT
+from exhook.logs import DecisionLog
+from exhook.settings import RESTART_ONLY, Settings
+from exhook.settings_reference import FILE_ALONE, WITHOUT_FLAG, markdown
+from store import hashes
+from store.credentials import sign
+from store.decision import Decision, Nearest, Reason
+from store.placeholders import NAMES
+from store.records import Identity, IdentityType, Secret, SignMode
+from store.sync import schema
+from store.sync.cli import app as sync_app
+from store.sync.entries import SIGN_MODES
+from store.sync.exit_codes import ExitCode
+from store.topics import covers, overlaps
+from store.view import Client, Listener
+
+DOCS: Final = ROOT / "docs"
+SEMANTICS: Final = sections(DOCS / "semantics.md")
+POLICY_FILE: Final = sections(DOCS / "policy-file.md")
+COMMANDS: Final = sections(DOCS / "commands.md")
+OPERATING: Final = sections(DOCS / "operating.md")
+
+MODELS: Final[Mapping[str, type[schema.Entry]]] = {
+    "The file": schema.PolicyFile,
+    "defaults": schema.Defaults,
+    "sync": schema.Sync,
+    "limits": schema.Limits,
+    "instances": schema.InstanceEntry,
+    "groups": schema.GroupEntry,
+    "identities": schema.IdentityEntry,
+    "client_ids": schema.ClientIds,
+    "secrets": schema.SecretEntry,
+    "permissions": schema.PermissionBlock,
+    "deny": schema.Actions,
+    "blacklist": schema.BlacklistEntry,
+}
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for below, sub in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {below}", sub)
+
+
+CLI: Final = dict(
+    itertools.chain(
+        _commands("exhook", typer.main.get_command(exhook_app)),
+        _commands("exhook-sync", typer.main.get_command(sync_app)),
+    )
+)
+
+
+def test_every_reason_stands_in_the_table_and_no_other() -> None:
+    assert [row[0] for row in table(SEMANTICS["Reasons"], "reason")] == [reason.value for reason in Reason]
+
+
+def test_every_reason_of_a_refusal_has_its_section_of_causes() -> None:
+    headings = set(sections(DOCS / "troubleshooting.md"))
+    assert {reason.value for reason in Reason} - headings == {"allowed"}
+
+
+@pytest.mark.parametrize(("first", "column"), [("grant", "covers"), ("deny", "overlaps")])
+def test_covers_and_overlaps_as_the_tables_say(first: str, column: str) -> None:
+    relation = {"covers": covers, "overlaps": overlaps}[column]
+    rows = table(SEMANTICS["Covers and overlaps"], first)
+    assert len(rows) > 8
+    for rule, asked, said in rows:
+        assert relation(rule, asked) is {"yes": True, "no": False}[said], f"{rule} {column} {asked}"
+
+
+def test_sign_modes() -> None:
+    rows = table(SEMANTICS["Secrets and sign modes"], "mode")
+    assert {row[0]: row[1] for row in rows} == {mode.value: word for word, mode in SIGN_MODES.items()}
+
+
+def test_known_answer() -> None:
+    assert f"`{sign(b'XXXXX', 'GID_Test@@@0001').decode()}`" in SEMANTICS["Secrets and sign modes"]
+
+
+def test_bounds_of_hashes() -> None:
+    bounds = {row[0]: row[2] for row in table(SEMANTICS["Secrets and sign modes"], "hash")}
+    memory = f"memory {hashes.MAX_MEMORY_KIB:,} KiB"
+    assert bounds["argon2id"] == f"{memory}, {hashes.MAX_ARGON2_PASSES} passes, {hashes.MAX_ARGON2_LANES} lanes"
+    assert f"to {hashes.MAX_BCRYPT_COST};" in bounds["bcrypt"]
+    assert f"over {hashes.MAX_BCRYPT_PASSWORD_BYTES} bytes" in bounds["bcrypt"]
+    assert memory in bounds["scrypt"]
+    for name in ("PBKDF2, Mosquitto", "PBKDF2, mosquitto-go-auth"):
+        assert bounds[name] == f"{hashes.MAX_PBKDF2_ITERATIONS:,} iterations"
+
+
+def test_every_kind_of_hash_stands_in_the_table() -> None:
+    written = " ".join(row[1] for row in table(SEMANTICS["Secrets and sign modes"], "hash"))
+    with pytest.raises(hashes.InvalidHash) as refused:
+        hashes.check_hash("no hash")
+    kinds = re.findall(r"(?:PBKDF2)?\$[\w-]+\$", str(refused.value))
+    assert len(kinds) == 9
+    assert [kind for kind in kinds if kind not in written] == []
+
+
+def test_placeholders() -> None:
+    rows = table(SEMANTICS["Placeholders"], "placeholder")
+    assert [row[0] for row in rows] == [*(f"${{{name}}}" for name in NAMES), "$${"]
+
+
+@pytest.mark.parametrize("heading", MODELS)
+def test_every_key_of_the_policy_file(heading: str) -> None:
+    written = [row[0] for row in table(POLICY_FILE[heading], "key")]
+    assert sorted(written) == sorted(MODELS[heading].model_fields)
+
+
+def test_keys_that_are_not_read_yet_are_named() -> None:
+    unsupported = {*schema.PolicyFile.unsupported, *schema.PermissionBlock.unsupported}
+    assert all(f"`{key}`" in POLICY_FILE["The file"] for key in unsupported)
+
+
+def test_exit_codes() -> None:
+    rows = table(COMMANDS["Exit codes"], "exit code")
+    assert {row[1]: int(row[0]) for row in rows} == {code.name: code.value for code in ExitCode}
+
+
+def test_every_command_has_its_section_and_no_other_does() -> None:
+    headings = {heading for heading in COMMANDS if heading.split()[0] in {"exhook", "exhook-sync"}}
+    assert headings == set(CLI)
+
+
+@pytest.mark.parametrize("name", CLI)
+def test_every_option_stands_in_the_section_of_its_command(name: str) -> None:
+    options = [parameter for parameter in CLI[name].params if parameter.param_type_name == "option"]
+    exist = {option for parameter in options for option in (*parameter.opts, *parameter.secondary_opts)}
+    written = table(COMMANDS[name], "option") if exist else []
+    found = {word.strip("`,").split()[0] for row in written for word in row[0].split("`, `")}
+    assert {option.partition("=")[0].partition("[")[0] for option in found} == exist
+
+
+def test_settings_page_is_made_from_the_code() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    assert page == markdown(), "make it anew: exhook settings --markdown > docs/settings.md"
+
+
+def test_settings_say_which_flags_there_are() -> None:
+    flags = {name for parameter in CLI["exhook serve"].params for name in parameter.opts} - {"--config"}
+    said = {f"--{name.replace('_', '-')}" for name in Settings.model_fields if name not in WITHOUT_FLAG}
+    assert said == flags
+    assert (WITHOUT_FLAG | FILE_ALONE | set(RESTART_ONLY)) <= Settings.model_fields.keys()
+
+
+def test_metrics() -> None:
+    rows = {row[0]: (row[1], row[2]) for row in table(OPERATING["Metrics"], "metric")}
+    made: dict[str, tuple[str, str]] = {}
+    for metric in vars(metrics).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            (family,) = metric.describe()
+            name = f"{family.name}_total" if isinstance(metric, Counter) else family.name
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            made[name] = (family.type, labels)
+    assert {name: (kind, labels.strip("`")) for name, (kind, labels) in made.items()} == rows
+
+
+def test_fields_of_a_decision_in_the_log() -> None:
+    rows = table(OPERATING["Logs"], "field")
+    written = {name.strip("`") for row in rows for name in row[0].split(", ")}
+    assert {"event", "level", "log_level"} < _logged() | {"event", "level", "log_level", "timestamp"}
+    assert written == _logged() - {"event", "log_level"}
+
+
+def _logged() -> set[str]:
+    """The fields of a decision that has all of them."""
+    secret = Secret(id="a", value=b"b", fingerprint="")
+    rule = Identity(
+        instance="mqtt-a", identity_type=IdentityType.USER, username="u", sign_mode=SignMode.ORIGIN, secrets=(secret,)
+    )
+    decision = Decision(
+        allow=False, reason=Reason.NO_MATCH, revision=1, rule=rule, nearest=Nearest(rule, "level", 0), secret_id="a"
+    )
+    client = Client("u", "c", Listener("default", "mqtt-a"), address="127.0.0.1")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    with capture_logs() as lines:
+        DecisionLog(Settings()).write(
+            decision, hook="publish", client=client, node="n", took_ms=1.0, decision_id="d", topic="t"
+        )
+    structlog.reset_defaults()
+    (line,) = lines
+    return set(line)
+
+
+def test_readme_counts_what_the_demo_tries() -> None:
+    assert f"try {len(SCRIPT)} things" in prose(ROOT / "README.md").replace("\n", " ")
+
+
+def test_systemd_unit_starts_the_server() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign] # systemd tells case apart
+    unit.read(ROOT / "deploy" / "systemd" / "exhook.service", encoding="utf-8")
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    options = {name for parameter in CLI["exhook serve"].params for name in parameter.opts}
+    assert program.endswith("/exhook")
+    assert words[0] == "serve"
+    assert {word for word in words if word.startswith("-")} <= options
+    assert unit["Service"]["ExecReload"].split()[-2:] == ["-HUP", "$MAINPID"]
+    assert int(unit["Service"]["TimeoutStopSec"]) > Settings().drain_seconds
+
+
+def test_what_is_not_there_yet_is_not_there() -> None:
+    said = prose(ROOT / "README.md").split("## What is not there yet")[1]
+    for mode in ("Signature", "Token", "DeviceCredential"):
+        assert mode in said
+    missing = {"lint", "test", "fmt", "schema", "history", "rollback", "import"}
+    assert missing.isdisjoint(typer.main.get_command(sync_app).commands)  # type: ignore[attr-defined]
+    assert schema.PolicyFile.unsupported.keys() >= {"vars", "roles", "include", "tests"}
