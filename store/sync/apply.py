@@ -183,9 +183,9 @@ class _Applying:
     def _write(self, made: Plan, write: Writing) -> None:
         total = len(made.changes)
         for done, change in enumerate(made.changes):
-            if change.new is None:
-                write.remove(change.record)
-            else:
+            if change.old is not None and (change.new is None or change.new.key != change.old.key):
+                write.remove(change.old)
+            if change.new is not None:
                 write.put(self._storable(change.new))
             self._progress("write", done + 1, total)
         for record in made.moved:

@@ -213,8 +213,10 @@ def _owner(asked: str, sources: Sequence[str], db: Path) -> str:
     if len(owners) == 1 and owners[0] in sources:
         return owners[0]
     known = f"name one of its sources by --source: {', '.join(sources)}" if sources else "apply a policy to it first"
-    raise Usage(f"{db}: holds {'no records' if asked or not sources else 'records of several sources'}"
-                f"{f' of {asked}' if asked else ''}; {known}")
+    raise Usage(
+        f"{db}: holds {'no records' if asked or not sources else 'records of several sources'}"
+        f"{f' of {asked}' if asked else ''}; {known}"
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TextIO
 
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from store.database import Database
@@ -59,6 +60,21 @@ _WIDTH: Final = 2**31
 Item = dict[str, Any]
 
 
+class _Moment(str):
+    """A moment, which is written without quotes."""
+
+    __slots__ = ()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes what a policy file holds."""
+
+
+_Representer.add_representer(
+    _Moment, lambda representer, moment: representer.represent_scalar("tag:yaml.org,2002:timestamp", moment)
+)
+
+
 def sources_of(database: Database) -> tuple[str, ...]:
     """The owners of records in the store, by name.
 
@@ -95,6 +111,7 @@ class _Export:
         self._default = ""
         self._ids: set[str] = set()
         self._yaml = YAML()
+        self._yaml.Representer = _Representer
         self._yaml.width = _WIDTH
         self._yaml.indent(mapping=2, sequence=4, offset=2)
 
@@ -243,7 +260,7 @@ def _instance(instance: Instance) -> Item:
 def _secret(secret: Secret) -> Item:
     item: Item = {} if secret.id == _DEFAULT_SECRET else {"id": _text(secret.id)}
     item["stored"] = True
-    return item if secret.expires_at is None else {**item, "expires": moment(secret.expires_at)}
+    return item if secret.expires_at is None else {**item, "expires": _Moment(moment(secret.expires_at))}
 
 
 def _remarks(record: Record) -> Item:
@@ -253,7 +270,7 @@ def _remarks(record: Record) -> Item:
     if record.protect:
         item["protect"] = True
     if record.expires_at is not None:
-        item["expires"] = moment(record.expires_at)
+        item["expires"] = _Moment(moment(record.expires_at))
     return item
 
 

@@ -73,7 +73,8 @@ class Plan:
 
     @property
     def removals(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.operation is Operation.REMOVE)
+        """What this source loses; what it takes over from another is not lost."""
+        return tuple(one for one in self.changes if one.operation is Operation.REMOVE and one.source == self.source)
 
     @property
     def clients_losing(self) -> int:
@@ -142,16 +143,21 @@ class _Planning:
             kept=tuple(self._kept),
             foreign=tuple(self._foreign),
             in_use=tuple(self._in_use),
-            losing=() if fresh else losing(changes, now_ms, self._identities_of),
+            losing=() if fresh else losing(filter(self._takes_away, changes), now_ms, self._identities_of),
             readmitted=readmitted(changes, now_ms),
             checksum=checksum_of(changes, source=self._policy.source, prune=self._prune),
         )
+
+    def _takes_away(self, change: Change) -> bool:
+        """Not so the removal of another owner's record that says what one of this source says."""
+        return change.new is not None or change.source == self._policy.source
 
     def _compare_table(self, table: Table[Any]) -> None:
         """Every record of this source against what is wanted; what is left of that is new."""
         self._puts.append([])
         self._removals.append([])
         wanted: dict[tuple[str, ...], Wanted] = {one.key: one for one in self._wanted(table)}
+        twins = {} if table in _OWNED_ONCE else self._twins(table)
         for _, stored in self._database.contents(table, self._policy.source):
             self._owned += 1
             asked = wanted.pop(stored.key, None)
@@ -159,8 +165,14 @@ class _Planning:
                 self._left(stored)
             elif self._prune or not self._implicit(asked):
                 self._compare(stored, asked)
-        for asked in wanted.values():
-            self._not_ours(table, asked)
+                self._removals[-1] += [Change(twin, None) for twin in twins.get(stored.key, ())]
+        for key, asked in wanted.items():
+            if key in twins:
+                first, *others = twins[key]
+                self._compare(first, asked)
+                self._removals[-1] += [Change(twin, None) for twin in others]
+            else:
+                self._not_ours(table, asked)
 
     def _wanted(self, table: Table[Any]) -> Collection[Wanted]:
         policy = self._policy
@@ -207,6 +219,21 @@ class _Planning:
         """The record of a key, whoever owns it, secrets sealed."""
         where = " AND ".join(f"{column} = ?" for column in table.key)
         return next(self._database.find(table, where, tuple(map(str, key)), unsealed=False), None)
+
+    def _twins(self, table: Table[Any]) -> dict[tuple[str, ...], list[Record]]:
+        """Records that the policy adopts, by the key that they have once it owns them.
+
+        Permissions and blacklist entries of several sources stand side by side: if the old owner kept his, what
+        later leaves the policy would still be in force.
+        """
+        if not self._adopt:
+            return {}
+        names = ", ".join("?" * len(self._adopt))
+        where = f"source <> ? AND (source IN ({names}) OR record_id IN ({names}))"
+        found: dict[tuple[str, ...], list[Record]] = {}
+        for twin in self._database.find(table, where, (self._policy.source, *self._adopt, *self._adopt)):
+            found.setdefault((*twin.key[:-1], self._policy.source), []).append(twin)
+        return found
 
     def _left(self, stored: Record) -> None:
         """A record of this source that the policy names no longer."""

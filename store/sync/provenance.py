@@ -35,7 +35,9 @@ def _commit(path: Path) -> str:
     if str(path) == "-":
         return ""
     folder, names = (path, _IN_FOLDER) if path.is_dir() else (path.parent, (f":(literal){path.name}",))
-    if path.is_symlink() or not _git(folder, "ls-files", "--", *names):
+    # What git keeps of a link is where it leads, not what it leads to.
+    links = [one for one in (path, *path.glob("*.y*ml")) if one.is_symlink()]
+    if links or not _git(folder, "ls-files", "--", *names):
         return ""
     changed = _git(folder, "status", "--porcelain", "--ignored", "--", *names)
     if changed is None or changed:

@@ -30,6 +30,7 @@ _TITLES: Final = {
     "blacklist": "blacklist",
 }
 _NAMED: Final = 20
+_CONNECTED: Final = "  (felt at the next publish or subscribe; a subscription that stands ends with the connection)"
 
 
 def text(plan: Plan, refused: Sequence[Refusal] = (), *, everything: bool = False) -> Iterator[Text]:
@@ -139,6 +140,8 @@ def _value(field: str, value: Any) -> str:
 def _affected_lines(plan: Plan) -> Iterator[Text]:
     losing = (f"  {describe_subject(one.subject)}: {', '.join(one.why)}" for one in plan.losing)
     yield from _some("loses something", losing, len(plan.losing))
+    if plan.losing:
+        yield _line(_CONNECTED, "dim")
     back = (f"  {_returns(one)}" for one in plan.readmitted)
     yield from _some("is let back in", back, len(plan.readmitted))
 
@@ -154,7 +157,7 @@ def _some(title: str, lines: Iterable[str], count: int) -> Iterator[Text]:
 
 def _returns(one: Readmitted) -> str:
     when = "by this change" if one.at is None else f"at {moment(one.at)}"
-    return f"{describe_subject(one.subject)} {when}, when this ceases to hold: {describe(one.record)}"
+    return f"{describe_subject(one.subject)} {when}"
 
 
 def _line(said: str, style: str) -> Text:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from store.changes import Operation
 from store.sync.plan import InUse, Plan
 from store.sync.policy import Policy
 from store.sync.wording import counted, describe, describe_subject, handle, some
@@ -135,7 +134,7 @@ def _protected(plan: Plan, consent: Consent) -> Iterator[Refusal]:
 
 
 def _removals(plan: Plan, policy: Policy, consent: Consent) -> Iterator[Refusal]:
-    count = plan.count(Operation.REMOVE)
+    count = len(plan.removals)
     said = _over_removals(count, plan.owned, policy, consent)
     if said:
         yield Refusal(

@@ -37,7 +37,7 @@ class Store:
     def write(self, text: str, name: str = "policy.yaml") -> Path:
         """A policy file; its format line is put before it."""
         path = self.folder / name
-        path.write_text(text if text.startswith("format:") else f"format: exhook/v1\n{text}")
+        path.write_text(text if "format:" in text else f"format: exhook/v1\n{text}")
         return path
 
     def load(self, text: str) -> Policy:
@@ -92,9 +92,7 @@ class Store:
         """The secrets of a user name, unsealed."""
         with self.open() as database:
             (table,) = (table for table in TABLES if table.record is Identity)
-            return [
-                secret for one in database.find(table, "username = ?", (username,)) for secret in one.secrets
-            ]
+            return [secret for one in database.find(table, "username = ?", (username,)) for secret in one.secrets]
 
 
 def described(made: Plan) -> list[str]:

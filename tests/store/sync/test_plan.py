@@ -1,14 +1,22 @@
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stores_under_test import HASH, NOW, Store, described, identity, instance
+from stores_under_test import NOW, Store, described, identity, instance
 
 from store.changes import Operation
-from store.records import Action, Effect, Grantee, Group, Permission
-from store.seal import SealKeys, new_key
-from store.sync.plan import UnresolvedSecrets
-from store.sync.wording import describe, describe_subject, moment
-from store.tables import INSTANCES
+from store.records import Action, Effect, Grantee, Group, Permission, Record
+from store.sync.plan import plan
+from store.sync.wording import describe
+from store.tables import INSTANCES, Table
+
+
+def permission(topic: str, **fields: Any) -> Permission:
+    """One of the API's."""
+    said = {"instance": "mqtt-default", "identity_type": Grantee.USER, "action": Action.PUB, "effect": Effect.ALLOW}
+    return Permission(**{**said, "identity": "u", "topic": topic, **fields})
+
 
 USER = "  - {username: sensors, sign_mode: origin, secret: {literal: one}}\n"
 IDENTITIES = f"identities:\n{USER}"
@@ -81,97 +89,6 @@ def test_prune_touches_no_records_of_other_sources(store: Store) -> None:
     assert described(store.plan("source: office\n", prune=True)) == ["remove permission u t ALLOW office"]
 
 
-class TestSecrets:
-    def test_a_password_that_is_hashed_in_the_store_shows_no_change(self, store: Store) -> None:
-        store.environ["EXHOOK_SECRET_A"] = "pass word"
-        text = "identities: [{username: a, sign_mode: hashed, secret: {env: EXHOOK_SECRET_A}}]\n"
-        store.apply(text)
-        first = store.secrets("a")
-        assert first[0].value.startswith(b"$argon2id$")
-        assert store.plan(text).changes == ()
-        store.environ["EXHOOK_SECRET_A"] = "another"
-        assert described(store.plan(text)) == ["change identity mqtt-default USER a"]
-
-    def test_a_second_secret_leaves_the_first_as_it_is(self, store: Store) -> None:
-        one = "identities: [{username: a, sign_mode: hashed, secrets: [{id: x, literal: one}]}]\n"
-        two = "identities: [{username: a, sign_mode: hashed, secrets: [{id: x, literal: one}, {id: y, literal: b}]}]\n"
-        store.apply(one)
-        before = store.secrets("a")
-        store.apply(two)
-        assert [secret.value for secret in store.secrets("a")][0] == before[0].value
-        assert store.plan(two).changes == ()
-
-    def test_the_same_password_under_another_name_is_hashed_anew(self, store: Store) -> None:
-        store.apply("identities: [{username: a, sign_mode: hashed, secrets: [{id: x, literal: one}]}]\n")
-        before = store.secrets("a")
-        store.apply("identities: [{username: a, sign_mode: hashed, secrets: [{id: y, literal: one}]}]\n")
-        (after,) = store.secrets("a")
-        assert after.fingerprint == before[0].fingerprint
-        assert after.value != before[0].value
-
-    @pytest.mark.parametrize(
-        ("before", "after"),
-        [
-            ("sign_mode: origin, secret: {literal: one}", "sign_mode: signed, secret: {literal: one}"),
-            ("sign_mode: origin, secret: {literal: one}", "sign_mode: hashed, secret: {literal: one}"),
-            (f"secret: {{hash: '{HASH}'}}", "sign_mode: hashed, secret: {literal: one}"),
-        ],
-    )
-    def test_another_sign_mode_is_a_change(self, store: Store, before: str, after: str) -> None:
-        store.apply(f"identities: [{{username: a, {before}}}]\n")
-        text = f"identities: [{{username: a, {after}}}]\n"
-        assert described(store.plan(text)) == ["change identity mqtt-default USER a"]
-        store.apply(text)
-        assert store.plan(text).changes == ()
-
-    def test_an_expiry_alone_is_a_change_and_keeps_the_value(self, store: Store) -> None:
-        store.apply("identities: [{username: a, sign_mode: hashed, secret: {literal: one}}]\n")
-        before = store.secrets("a")
-        store.apply("identities: [{username: a, sign_mode: hashed, secret: {literal: one, expires: 2030-01-01}}]\n")
-        (after,) = store.secrets("a")
-        assert (after.value, after.expires_at) == (before[0].value, 1_893_456_000_000)
-
-    def test_a_stored_secret_stays_as_it_is(self, store: Store) -> None:
-        store.apply(IDENTITIES)
-        stored = IDENTITIES.replace("literal: one", "stored: true")
-        assert store.plan(stored).changes == ()
-        store.apply(stored.replace("sensors,", "sensors, note: x,"))
-        assert [secret.value for secret in store.secrets("sensors")] == [b"one"]
-
-    def test_a_stored_secret_that_the_store_does_not_have_is_told(self, store: Store) -> None:
-        with pytest.raises(UnresolvedSecrets, match=r"policy\.yaml:3: the store has no secret 'default' of user sen"):
-            store.plan(IDENTITIES.replace("literal: one", "stored: true"))
-
-    def test_a_stored_key_is_no_hash(self, store: Store) -> None:
-        store.apply(IDENTITIES)
-        with pytest.raises(UnresolvedSecrets, match="is a key, which does not go with sign_mode hashed"):
-            store.plan(IDENTITIES.replace("literal: one", "stored: true").replace("origin", "hashed"))
-
-    def test_a_stored_hash_is_no_key(self, store: Store) -> None:
-        store.apply(f"identities: [{{username: sensors, secret: {{hash: '{HASH}'}}}}]\n")
-        with pytest.raises(UnresolvedSecrets, match="is a hash, which does not go with sign_mode origin"):
-            store.plan(IDENTITIES.replace("literal: one", "stored: true"))
-
-    def test_all_that_cannot_be_had_is_told_at_once(self, store: Store) -> None:
-        with pytest.raises(UnresolvedSecrets) as caught:
-            store.plan(
-                "identities:\n"
-                "  - {username: a, sign_mode: origin, secret: {env: EXHOOK_SECRET_A}}\n"
-                "  - {username: b, sign_mode: origin, secret: {file: nowhere}}\n"
-            )
-        first, second = caught.value.errors
-        assert first.startswith(f"{store.folder}/policy.yaml:3: the variable EXHOOK_SECRET_A is not set")
-        assert second.startswith(f"{store.folder}/policy.yaml:4: there is no file 'nowhere'")
-
-    def test_a_plan_unseals_nothing(self, tmp_path: Path) -> None:
-        """A value that was altered, so that it cannot be unsealed, is no matter to a plan."""
-        store = Store(tmp_path, SealKeys.from_text(new_key(), "test"))
-        store.apply(IDENTITIES)
-        with store.open() as database:
-            database.connection.execute("UPDATE identity_secrets SET sealed = X'00'")
-        assert store.plan(IDENTITIES, prune=True).changes == ()
-
-
 class TestOwners:
     def test_an_identity_of_another_source_is_foreign(self, store: Store) -> None:
         store.put(instance(), identity("sensors"))
@@ -203,6 +120,33 @@ class TestOwners:
         store.apply("source: plant\npermissions: [{username: u, publish: [t]}]\n")
         made = store.plan("source: office\npermissions: [{username: u, publish: [t]}]\n")
         assert described(made) == ["add permission u t ALLOW office"]
+
+    @pytest.mark.parametrize(("adopted", "by"), [("t", "api"), ("u", "the-id")])
+    def test_adopted_permissions_do_not_stay_with_their_old_owner(self, store: Store, adopted: str, by: str) -> None:
+        mine = [permission("t"), permission("u", id="the-id")]
+        store.put(instance(), *mine[: 1 if by == "api" else 2])
+        text = f"permissions: [{{username: u, publish: [{adopted}]}}]\n"
+        made = store.plan(text, adopt=[by])
+        assert described(made) == [f"change permission u {adopted} ALLOW policy"]
+        assert (made.losing, made.removals) == ((), ())
+        store.apply(text, adopt=frozenset({by}))
+        owners = {key[-3]: key[-1] for key in store.contents() if key[0] == "permission"}
+        assert owners == ({"t": "policy"} if by == "api" else {"t": "api", "u": "policy"})
+
+    def test_twins_of_what_is_owned_already_go(self, store: Store) -> None:
+        text = "permissions: [{username: u, publish: [t]}]\n"
+        store.apply(text)
+        store.put(permission("t"), permission("other"))
+        store.apply(text.replace("permissions", "source: plant\npermissions"))
+        made = store.plan(text, adopt=["api", "plant"])
+        assert described(made) == ["remove permission u t ALLOW api", "remove permission u t ALLOW plant"]
+        assert (made.losing, made.removals) == ((), ())
+        assert described(
+            store.plan(text.replace("permissions", "source: new\npermissions"), adopt=["api", "plant"])
+        ) == [
+            "change permission u t ALLOW new",
+            "remove permission u t ALLOW plant",
+        ]
 
     def test_groups_and_declared_instances_have_owners(self, store: Store) -> None:
         store.put(instance(), Group(instance="mqtt-default", name="GID_Sensors"))
@@ -289,100 +233,6 @@ class TestChecksum:
         assert store.plan(self.TEXT).checksum != before
 
 
-def user(more: str = "", secret: str = "literal: one") -> str:
-    return f"identities: [{{username: u, sign_mode: origin, secret: {{{secret}}}{more}}}]\n"
-
-
-def grant(more: str) -> str:
-    return f"permissions: [{{username: u, {more}}}]\n"
-
-
-PAST, FUTURE = "2020-01-01", "2030-01-01"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        (user(), "", {"user u (mqtt-default)": ["its identity goes"]}),
-        (user(f", expires: {PAST}"), "", {}),
-        (user(), user(secret="literal: two"), {"user u (mqtt-default)": ["a secret goes"]}),
-        (user(), user(f", expires: {PAST}"), {"user u (mqtt-default)": ["its identity has expired"]}),
-        (user(), user(f", expires: {FUTURE}"), {}),
-        (user(), user(secret=f"literal: one, expires: {PAST}"), {"user u (mqtt-default)": ["a secret goes"]}),
-        (user(), user().replace("origin", "signed"), {"user u (mqtt-default)": ["its sign mode changes"]}),
-        (user(), user(", client_ids: {prefix: a}"), {"user u (mqtt-default)": ["fewer client ids may use it"]}),
-        (user(", client_ids: {prefix: ab}"), user(", client_ids: {prefix: a}"), {}),
-        (user(", client_ids: {group: GID_abc}"), user(", client_ids: {prefix: GID_}"), {}),
-        (user(), user(", client_ids: {group: GID_abc}"), {"user u (mqtt-default)": ["fewer client ids may use it"]}),
-        (user(), user(", note: n"), {}),
-        (grant("publish: [t]"), "", {"user u (mqtt-default)": ["a grant goes"]}),
-        (grant("both: [t]"), grant("publish: [t]"), {"user u (mqtt-default)": ["a grant goes"]}),
-        (grant("publish: [t]"), grant("both: [t]"), {}),
-        (grant("publish: [t]"), grant(f"publish: [t], expires: {PAST}"), {"user u (mqtt-default)": ["a grant goes"]}),
-        (user(), user() + grant("deny: {publish: [t]}"), {"user u (mqtt-default)": ["a denial comes"]}),
-        (user(), user() + grant(f"deny: {{publish: [t]}}, expires: {PAST}"), {}),
-        (grant("deny: {publish: [t]}"), grant("deny: {both: [t]}"), {"user u (mqtt-default)": ["a denial comes"]}),
-        (grant("deny: {publish: [t]}"), "", {}),
-        ("", user() + grant("deny: {publish: [t]}"), {}),
-        (user(), user() + "blacklist: [{client_id: c}]\n", {"client c (mqtt-default)": ["is blacklisted"]}),
-        ("groups: [GID_abc]\n", "", {"group GID_abc (mqtt-default)": ["its group goes"]}),
-        (
-            user(),
-            user() + "permissions: [{everyone: true, deny: {both: ['#']}}]\n",
-            {"everyone in mqtt-default": ["a denial comes"]},
-        ),
-        (
-            user(),
-            user() + "instances: {mqtt-default: {client_id_rule: group}}\n",
-            {"every client of mqtt-default": ["client ids must follow the group rule"]},
-        ),
-        (
-            user() + "instances: {mqtt-default: {no_match: pass, pin_client_ids: false}}\n",
-            user(),
-            {"every client of mqtt-default": ["client ids are pinned", "what nothing matches is denied"]},
-        ),
-    ],
-)
-def test_who_loses_something(store: Store, before: str, after: str, expected: dict[str, list[str]]) -> None:
-    keep = "groups: [GID_kept]\n" if "groups" not in before + after else ""
-    store.apply(keep + before, allow_empty=True)
-    made = store.plan(keep + after, prune=True)
-    found = {describe_subject(one.subject): list(one.why) for one in made.losing}
-    assert found == expected
-
-
-def test_nobody_loses_anything_in_an_empty_store(store: Store) -> None:
-    made = store.plan("blacklist: [{client_id: c}]\npermissions: [{everyone: true, deny: {both: ['#']}}]\n")
-    assert made.losing == ()
-
-
-def test_what_concerns_everyone_counts_the_identities_of_the_instance(store: Store) -> None:
-    store.apply(BOTH_USERS)
-    made = store.plan(f"{BOTH_USERS}permissions: [{{everyone: true, deny: {{both: [a, b]}}}}]\n")
-    assert made.clients_losing == 2
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("", "blacklist: [{client_id: c, expires: 2030-01-01}]\n", [("client c (mqtt-default)", FUTURE)]),
-        ("", "blacklist: [{client_id: c}]\n", []),
-        ("blacklist: [{client_id: c}]\n", "", [("client c (mqtt-default)", None)]),
-        (f"blacklist: [{{client_id: c, expires: {PAST}}}]\n", "", []),
-        ("", grant("deny: {publish: [t]}, expires: 2030-01-01"), [("user u (mqtt-default)", FUTURE)]),
-        (grant("deny: {publish: [t]}"), grant(f"deny: {{publish: [t]}}, expires: {PAST}"), [("user u (mqtt-default)", None)]),
-        (grant("deny: {publish: [t]}"), "", [("user u (mqtt-default)", None)]),
-        (grant("publish: [t]"), "", []),
-        ("", grant("publish: [t], expires: 2030-01-01"), []),
-    ],
-)
-def test_who_is_let_back_in(store: Store, before: str, after: str, expected: list[tuple[str, str | None]]) -> None:
-    store.apply(IDENTITIES + before)
-    made = store.plan(IDENTITIES + after, prune=True)
-    found = [(describe_subject(one.subject), one.at and moment(one.at)[:10]) for one in made.readmitted]
-    assert found == expected
-
-
 def test_a_plan_writes_nothing(store: Store) -> None:
     store.apply(IDENTITIES)
     before = store.path.read_bytes()
@@ -396,20 +246,23 @@ def test_a_plan_sees_one_revision(store: Store) -> None:
     policy = store.load(f"{IDENTITIES}permissions: [{{username: u, publish: [t]}}]\n")
     other = Store(store.folder)
     with store.open() as database:
-        from store.sync import plan as planning
-
         seen = database.contents
 
-        def contents(table, source=None):  # noqa: ANN001, ANN202
+        def contents(table: Table[Any], source: str | None = None) -> Iterator[tuple[str, Record]]:
             yield from seen(table, source)
             if table is INSTANCES and source:
                 other.put(
                     Permission(
-                        instance="mqtt-default", identity_type=Grantee.USER, identity="late", topic="t",
-                        action=Action.PUB, effect=Effect.ALLOW, source="policy",
+                        instance="mqtt-default",
+                        identity_type=Grantee.USER,
+                        identity="late",
+                        topic="t",
+                        action=Action.PUB,
+                        effect=Effect.ALLOW,
+                        source="policy",
                     )
                 )
 
         database.contents = contents  # type: ignore[method-assign]
-        made = planning.plan(database, policy, store.sources, prune=True, now_ms=NOW)
+        made = plan(database, policy, store.sources, prune=True, now_ms=NOW)
     assert made.owned == 0
