@@ -11,7 +11,8 @@ import typer
 from exhook import serving, signing
 from exhook.commands_explain import explain_app
 from exhook.commands_seal_key import seal_key_app
-from exhook.faults import Fault
+from exhook.demo import missing_extras
+from exhook.faults import CannotStart, Fault
 from exhook.options import Config, Db, SealKeyFile
 from exhook.settings import load_settings
 from exhook.settings_reference import markdown as reference
@@ -20,7 +21,7 @@ from store.sync.exit_codes import ExitCode
 app: Final = typer.Typer(
     name="exhook",
     help="Who may connect to an MQTT broker, and what it may publish and subscribe.",
-    no_args_is_help=True,
+    epilog="Example: exhook demo; exhook serve --policy policy.yaml",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -49,7 +50,7 @@ def run(arguments: list[str]) -> int:
 def _with_default_port(arguments: list[str]) -> list[str]:
     """`--with-broker` may stand without its port, which the library of options does not know."""
     filled = []
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for argument, following in zip(arguments, [*arguments, "-"][1:], strict=True):
         filled.append(argument)
         if argument == "--with-broker" and following.startswith("-"):
             filled.append(str(MQTT_PORT))
@@ -105,6 +106,8 @@ def demo(
     folder: Annotated[Path | None, typer.Option(help="Where policy and store are kept; a new one if left out.")] = None,
 ) -> None:
     """Start everything on free ports, let real MQTT clients try things, show what happened and why."""
+    if missing := missing_extras():
+        raise CannotStart(f"exhook demo needs {' and '.join(missing)}: pip install 'exhook[broker]'")
     from exhook.demo.running import run_demo  # noqa: PLC0415 - needs the extra `broker`, and this command alone
 
     raise typer.Exit(run_demo(as_json=json, stay=stay, folder=folder))
@@ -124,9 +127,11 @@ def sign(
     typer.echo(signing.password_for(settings, username, client_id))
 
 
-@app.command("settings")
+@app.command("settings", epilog="Example: exhook settings --config exhook.toml")
 def show_settings(
-    config: Config = None, *, markdown: Annotated[bool, typer.Option(help="The reference, for the docs.")] = False
+    config: Config = None,
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The reference, for the docs.")] = False,
 ) -> None:
     """Show the settings that are in force, or what each of them means."""
     if markdown:

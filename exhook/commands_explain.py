@@ -1,10 +1,11 @@
 """The commands `explain … connect`, `publish TOPIC`, `subscribe FILTER`."""
 
+import base64
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,23 +18,22 @@ from exhook.listeners import DEFAULT, Listeners
 from exhook.options import Config, Db, SealKeyFile
 from exhook.settings import Settings, load_settings
 from store.clock import now_ms
+from store.decision import Reason
 from store.reader import Reader
-from store.records import Action, SecretForm, SignMode
-from store.seal import SealKeys
+from store.records import Action, Identity, Record, SecretForm, SignMode
+from store.seal import SealError, SealKeys
 from store.sync.apply import apply_policy
 from store.sync.document import load_policy
 from store.sync.exit_codes import Usage
 from store.sync.references import SecretReference, SecretSources, UnresolvedSecret
 from store.sync.thresholds import Consent
+from store.unavailable import StoreUnavailable
 
 explain_app: Final = typer.Typer(
     help="Say how a request would be decided, and why. Exit code: 0 allow, 1 deny, 2 cannot say.",
-    no_args_is_help=True,
+    epilog="Example: exhook explain --username sensors --client-id meter-1 subscribe 'plant/#'",
     rich_markup_mode=None,
 )
-
-_NOBODY_KNOWS: Final = b"$6$AAAAAAAAAAAAAAAA$" + b"A" * 86 + b"=="
-"""A hash that stands in for a secret that cannot be had: nothing proves it."""
 
 
 @dataclass
@@ -44,10 +44,14 @@ class _Asked:
     json: bool
 
 
+_Ask = Callable[[], _Asked]
+"""Reads settings and password: put off until the command is known, which may be one for its help."""
+
+
 @explain_app.callback()
 def explain(
     context: typer.Context,
-    client_id: Annotated[str, typer.Option(help="The client id.")],
+    client_id: Annotated[str | None, typer.Option(help="The client id; required.")] = None,
     username: Annotated[str, typer.Option(help="The user name.")] = "",
     instance: Annotated[str | None, typer.Option(help="The instance; the listener's if left out.")] = None,
     address: Annotated[str, typer.Option(help="The client's address.")] = "",
@@ -63,20 +67,26 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Say how a request would be decided, and why. Exit code: 0 allow, 1 deny, 2 cannot say."""
-    flags = {"db": db, "instance": instance, "seal_key_file": seal_key_file}
-    settings = load_settings(flags, os.environ, config)
-    question = Question(
-        client_id=client_id,
-        username=username,
-        action=None,
-        password=sys.stdin.buffer.read().removesuffix(b"\n").removesuffix(b"\r") if password_stdin else None,
-        address=address,
-        cn=cn,
-        listener=listener,
-        instance=settings.instance,
-        at_ms=_moment(at) if at else now_ms(),
-    )
-    context.obj = _Asked(question, settings, policy, json)
+
+    def ask() -> _Asked:
+        if client_id is None:
+            raise Usage("whom to explain? name the client by --client-id, before connect, publish or subscribe")
+        flags = {"db": db, "instance": instance, "seal_key_file": seal_key_file}
+        settings = load_settings(flags, os.environ, config)
+        question = Question(
+            client_id=client_id,
+            username=username,
+            action=None,
+            password=sys.stdin.buffer.read().removesuffix(b"\n").removesuffix(b"\r") if password_stdin else None,
+            address=address,
+            cn=cn,
+            listener=listener,
+            instance=settings.instance,
+            at_ms=_moment(at) if at else now_ms(),
+        )
+        return _Asked(question, settings, policy, json)
+
+    context.obj = ask
 
 
 @explain_app.command(epilog="Example: exhook explain --username sensors --client-id meter-1 connect")
@@ -97,28 +107,28 @@ def subscribe(context: typer.Context, filter: Annotated[str, typer.Argument(help
     _explain(context.obj, Action.SUB, filter)
 
 
-def _explain(asked: _Asked, action: Action | None = None, topic: str = "") -> None:
-    question = replace(asked.question, action=action, topic=topic)
-    keys = SealKeys.from_environment(os.environ, asked.settings.seal_key_file)
+def _explain(ask: _Ask, action: Action | None = None, topic: str = "") -> None:
+    asked = ask()
     listeners = Listeners(asked.settings.listeners)
+    listener = listeners.named(asked.question.listener, "")
+    question = replace(asked.question, action=action, topic=topic, emqx=listener is None or listener.emqx)
     sources = _WhatCanBeHad(asked.settings)
-    with _store(asked, keys, sources) as (path, own_keys):
-        reader = Reader(path, own_keys)
-        try:
+    try:
+        with _store(asked, sources) as (path, keys), closing(Reader(path, keys)) as reader:
             decision = answer(reader, listeners, question)
-        finally:
-            reader.close()
-    if action is None and not decision.allow and decision.reason == "wrong_password" and sources.missing:
-        raise CannotSay(f"the password could not be compared: {sources.missing[0]}")
+    except (StoreUnavailable, SealError) as error:
+        raise CannotSay(str(error)) from None
+    if decision.reason is Reason.WRONG_PASSWORD and (missing := sources.missing_of(decision.rule)):
+        raise CannotSay(f"the password could not be compared: {missing}")
     typer.echo(as_json(decision, question) if asked.json else as_text(decision, question))
     raise typer.Exit(0 if decision.allow else 1)
 
 
 @contextmanager
-def _store(asked: _Asked, keys: SealKeys, sources: "_WhatCanBeHad") -> Iterator[tuple[Path, SealKeys]]:
+def _store(asked: _Asked, sources: "_WhatCanBeHad") -> Iterator[tuple[Path, SealKeys]]:
     """The store to ask: the real one, or one made for the moment from policy files."""
     if asked.policy is None:
-        yield asked.settings.db, keys
+        yield asked.settings.db, SealKeys.from_environment(os.environ, asked.settings.seal_key_file)
         return
     with tempfile.TemporaryDirectory(prefix="exhook-explain-") as folder:
         path = Path(folder) / "explain.db"
@@ -133,18 +143,28 @@ class _WhatCanBeHad(SecretSources):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(os.environ, settings.secrets_dir, settings.allow_env)
-        object.__setattr__(self, "missing", [])
+        object.__setattr__(self, "_missing", {})
 
-    missing: list[UnresolvedSecret]
+    _missing: dict[bytes, UnresolvedSecret]
+    """What could not be had, by the value that stands in for it."""
+
+    def missing_of(self, record: Record | None) -> UnresolvedSecret | None:
+        """What could not be had of an identity's secrets."""
+        secrets = record.secrets if isinstance(record, Identity) else ()
+        return next((self._missing[secret.value] for secret in secrets if secret.value in self._missing), None)
 
     def resolve(self, reference: SecretReference, sign_mode: SignMode) -> tuple[bytes, SecretForm]:
         try:
             return super().resolve(reference, sign_mode)
         except UnresolvedSecret as unresolved:
-            self.missing.append(unresolved)
-            if sign_mode is SignMode.HASHED:
-                return _NOBODY_KNOWS, SecretForm.HASH
-            return os.urandom(32), SecretForm.KEY
+            hashed = sign_mode is SignMode.HASHED
+            stand_in = _a_hash_that_nobody_knows() if hashed else os.urandom(32)
+            self._missing[stand_in] = unresolved
+            return stand_in, SecretForm.HASH if hashed else SecretForm.KEY
+
+
+def _a_hash_that_nobody_knows() -> bytes:
+    return b"$6$" + base64.b64encode(os.urandom(12)) + b"$" + base64.b64encode(os.urandom(64))
 
 
 def _moment(text: str) -> int:

@@ -14,7 +14,7 @@ from store.sync.exit_codes import Usage
 
 seal_key_app: Final = typer.Typer(
     help="Keys that seal the secrets in the store.",
-    no_args_is_help=True,
+    epilog="Example: exhook seal-key new exhook.key; exhook serve --seal-key-file exhook.key",
     rich_markup_mode=None,
 )
 

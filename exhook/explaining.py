@@ -1,7 +1,7 @@
 """Why a request is decided as it is: the same core, asked by a person."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from exhook.listeners import Listeners
@@ -10,6 +10,7 @@ from store.decision import Challenge, Decision, Nearest, Reason, authorize, conc
 from store.reader import Reader
 from store.records import Action, Identity, Permission, Record
 from store.tables import content
+from store.topics import parse_publication, parse_subscription
 from store.view import Client
 
 
@@ -22,12 +23,14 @@ class Question:
     action: Action | None
     """PUB or SUB; None asks for the CONNECT."""
     topic: str = ""
-    password: bytes | None = None
+    password: bytes | None = field(default=None, repr=False)
     address: str = ""
     cn: str = ""
     listener: str
     instance: str = ""
     at_ms: int
+    emqx: bool = True
+    """Whether the listener's broker reads ``$queue/F`` and ``$delayed/N/T`` as EMQX does."""
 
 
 class CannotSay(Exception):
@@ -124,8 +127,9 @@ def _shortfall(nearest: Nearest, question: Question) -> str:
         return "covers it, but has expired"
     if nearest.why == "client_ids":
         return f"its client_ids do not admit {question.client_id!r}"
-    shared = question.topic.split("/", 2) if question.topic.startswith("$share/") else ["", "", question.topic]
-    levels = shared[-1].split("/")
+    parse = parse_subscription if question.action is Action.SUB else parse_publication
+    # What stands behind `$share/GROUP/` and the like: levels are counted there.
+    levels = parse(question.topic, emqx=question.emqx)
     level = nearest.level or 0
     if level >= len(levels):
         return f"stops covering behind the last level of {question.topic!r}: it asks for more levels"

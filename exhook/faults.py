@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Self
 
-import click
+import typer
 
 from exhook.explaining import CannotSay
 from exhook.logs import error_place
@@ -28,10 +28,10 @@ class Fault:
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """Sentence and code of an exception. One that nobody foresaw is named by kind and place, not quoted."""
-        if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        if isinstance(error, typer.Abort | KeyboardInterrupt):
             return cls("interrupted", ExitCode.INTERRUPTED)
-        if isinstance(error, click.ClickException):
-            return cls(f"{error.format_message()}; see --help", ExitCode.USAGE)
+        if usage := _usage(error):
+            return cls(usage, ExitCode.USAGE)
         if isinstance(error, CannotSay):
             return cls(f"cannot say: {error}", CANNOT_SAY)
         if isinstance(error, InvalidSettings | CannotStart):
@@ -40,3 +40,12 @@ class Fault:
         if code is ExitCode.INTERNAL:
             return cls(f"an internal error, which is a bug of exhook: {error_place(error)}", code)
         return cls(str(error), code)
+
+
+def _usage(error: BaseException) -> str:
+    """The sentence for a command line that cannot be read; nothing for any other error."""
+    # Typer brings its own Click, or uses the installed one: its errors are told by what they can do.
+    if not (hasattr(error, "format_message") and hasattr(error, "ctx")):
+        return ""
+    path = error.ctx.command_path if error.ctx else "exhook"
+    return f"{path}: {str(error.format_message()).rstrip('.')}; see {path} --help"

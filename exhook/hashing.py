@@ -20,6 +20,8 @@ MAX_REMEMBERED: Final = 100_000
 _FIRST_GUESS_SECONDS: Final = 0.06
 _MARGIN: Final = 1.5
 """A verification is begun only if 1.5 times its expected time is left."""
+_WAY_BACK: Final = 0.25
+"""Share of the time left that is kept for the answer's way to the caller."""
 
 
 class Overloaded(Exception):
@@ -62,30 +64,39 @@ class HashingPool:
             Overloaded: not to be done before `deadline` (seconds of the monotonic clock), or the queue is full.
         """
         rounds = 1 + self.waiting // self.threads
-        late = deadline is not None and self._monotonic() + self._expected * (rounds + _MARGIN - 1) > deadline
-        if self.waiting >= self.threads + self.queue or late:
+        left = None if deadline is None else (deadline - self._monotonic()) * (1 - _WAY_BACK)
+        late = left is not None and self._expected * (rounds + _MARGIN - 1) > left
+        # Where nothing is under way it is tried all the same: else one slow verification would be the last.
+        if self.waiting >= self.threads + self.queue or (late and self.waiting) or (left is not None and left <= 0):
             raise Overloaded
+        key = self._memory_key(challenge, password)
+        work = asyncio.get_running_loop().run_in_executor(self._pool, self._timed, challenge, password, deadline)
+        # A caller that hangs up does not free the thread: what was begun counts until it ends, and what it found
+        # is remembered for the next try.
         self.waiting += 1
+        work.add_done_callback(lambda done: self._done(key, done))
         try:
-            work = asyncio.get_running_loop().run_in_executor(self._pool, self._timed, challenge, password)
-            # A caller that hangs up does not free the thread: what was begun counts until it ends.
-            work.add_done_callback(lambda _: self._done())
-        except BaseException:
-            self.waiting -= 1
-            raise
-        proven, took = await asyncio.shield(work)
-        self._expected += 0.2 * (took - self._expected)
-        if proven is not None:
-            self._remember(self._memory_key(challenge, password), proven)
-        return proven
+            async with asyncio.timeout(left):
+                return (await asyncio.shield(work))[0]
+        except TimeoutError:
+            raise Overloaded from None
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _done(self) -> None:
+    def _done(self, key: bytes, work: asyncio.Future[tuple[str | None, float]]) -> None:
         self.waiting -= 1
+        if work.cancelled() or work.exception() is not None:
+            return
+        proven, took = work.result()
+        self._expected += 0.2 * (took - self._expected)
+        if proven is not None:
+            self._remember(key, proven)
 
-    def _timed(self, challenge: Challenge, password: bytes) -> tuple[str | None, float]:
+    def _timed(self, challenge: Challenge, password: bytes, deadline: float | None) -> tuple[str | None, float]:
+        if deadline is not None and self._monotonic() > deadline:
+            # Nobody waits for it any more, and others do.
+            raise Overloaded
         began = time.monotonic()
         proven = verify(challenge.mode, challenge.secrets, challenge.client_id, password)
         return proven, time.monotonic() - began

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from store.view import Listener
 
@@ -31,6 +31,13 @@ class ListenerRule(BaseModel):
         description="Whether the broker reads `$queue/F` and `$delayed/N/T` as EMQX does; "
         "left out: as it says of itself.",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, value: str) -> str:
+        if value == DEFAULT:
+            raise ValueError("is the name of the listener that fits all others; choose another")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

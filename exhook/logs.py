@@ -4,10 +4,13 @@ A request is never formatted. What may be logged is named field by field, and a 
 like a secret should someone forget (pitfall 12).
 """
 
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -29,7 +32,10 @@ def configure(settings: Settings, **bound: object) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        # Values in quotes: what a client chose must not read like a field of its own.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"), pad_event_to=0, repr_native_str=True
+        )
     )
     structlog.configure(
         processors=[
@@ -41,11 +47,28 @@ def configure(settings: Settings, **bound: object) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=partial(_Lines, sys.stderr),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+class _Lines(structlog.PrintLogger):
+    """Lines on a stream. One that cannot be written (a full disk, a reader that went away) is lost.
+
+    It must not become the failure of an answer: an error status lets clients in where a broker ignores it.
+    """
+
+    def __init__(self, stream: TextIO, *_: object) -> None:
+        super().__init__(stream)
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def drop_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

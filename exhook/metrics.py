@@ -24,8 +24,10 @@ ERRORS: Final = Counter("exhook_hook_errors", "Requests denied because of an err
 SHED: Final = Counter("exhook_shed", "Password verifications shed because they would have come too late.")
 HALF_OPEN: Final = Counter("exhook_half_open_calls", "Calls whose message never came.")
 REVISION: Final = Gauge(
-    "exhook_store_revision", "Revision of the store that every worker decides by.", multiprocess_mode="livemin"
-)
+    # By worker, of which there are a few: a sum or a minimum over processes would count those that died, too.
+    "exhook_store_revision", "Revision of the store that a worker decides by.", ["worker"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 RELOADS: Final = Counter(
     "exhook_policy_reloads", "Policies applied at the start or on a change, by result.", ["result"]
 )

@@ -9,15 +9,13 @@ import time
 from pathlib import Path
 from typing import Final
 
-from watchfiles import Change, awatch
-
 from exhook import metrics
-from exhook.logs import logger, rule_name
+from exhook.logs import error_place, logger, rule_name
 from exhook.settings import Settings
 from store.changes import Operation
 from store.database import Database
 from store.records import InvalidRecord
-from store.seal import SealKeys
+from store.seal import SealError, SealKeys
 from store.sync.apply import apply_policy
 from store.sync.findings import InvalidPolicy
 from store.sync.references import SecretSources
@@ -31,6 +29,15 @@ SUFFIXES: Final = (".yaml", ".yml")
 NOT_APPLIED: Final = (InvalidPolicy, UnresolvedSecrets, Refused, OverQuota, InvalidRecord)
 """What keeps a policy from being applied, through no fault of the store."""
 
+LOOK_SECONDS: Final = 0.2
+"""How often the files are looked at; they are applied once two looks see the same."""
+
+RETRY_SECONDS: Final = 5.0
+"""How long a store that could not be written is left alone."""
+
+FilesState = tuple[tuple[object, ...], ...]
+"""What tells files from what they were: name, inode, times and size of each."""
+
 
 class PolicyFiles:
     """The policy of one server."""
@@ -39,6 +46,8 @@ class PolicyFiles:
         self.settings = settings
         self._keys = keys
         self._one_at_a_time = asyncio.Lock()
+        self._applied: FilesState | None = ()
+        """The files that the last apply read; None where it is to be tried again."""
 
     async def apply_first(self) -> None:
         """Apply at the start. A broken policy stops a new server; one with a last good state goes on with it.
@@ -58,32 +67,33 @@ class PolicyFiles:
 
     async def apply(self) -> None:
         """Apply once more; what is broken is reported and changes nothing."""
-        if self.settings.policy is None:
-            return
         try:
             await self._apply()
-        except (*NOT_APPLIED, StoreUnavailable) as error:
+        except (*NOT_APPLIED, StoreUnavailable, SealError) as error:
+            if isinstance(error, StoreUnavailable):
+                self._applied = None
             self._broken(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last good state stays and the watch goes on
+            self._broken(RuntimeError(f"an internal error, which is a bug of exhook: {error_place(error)}"))
 
     async def watch(self) -> None:
-        """Apply whenever the files change; several changes in a moment count as one."""
-        if self.settings.policy is None:
-            return
-        policy = self.settings.policy
-        # The folder, not the file: editors and git put a new file in the old one's place.
-        folder = policy if policy.is_dir() else policy.parent
+        """Apply whenever the files are others than those applied last; several changes in a moment count as one.
 
-        def is_policy(_: Change, path: str) -> bool:
-            # The store may lie in the same folder, and changes whenever a policy is applied.
-            return Path(path).suffix in SUFFIXES if policy.is_dir() else Path(path).name == policy.name
-
-        async for _ in awatch(folder, watch_filter=is_policy, debounce=300, step=50, recursive=False):
-            await self.apply()
+        The files are looked at: no notice would come of a folder or a link that is put in another's place, as
+        Kubernetes and releases do it, nor of what another machine writes.
+        """
+        seen = self._applied
+        while True:
+            await asyncio.sleep(LOOK_SECONDS if self._applied is not None else RETRY_SECONDS)
+            last, seen = seen, await asyncio.to_thread(files_state, self.settings.policy)
+            if seen != self._applied and seen == last:
+                await self.apply()
 
     async def _apply(self) -> None:
-        if self.settings.policy is None:
-            return
         async with self._one_at_a_time:
+            self._applied = await asyncio.to_thread(files_state, self.settings.policy)
+            if self.settings.policy is None:
+                return
             sources = SecretSources(os.environ, self.settings.secrets_dir, self.settings.allow_env)
             applied = await asyncio.to_thread(
                 apply_policy, self.settings.db, self._keys, [self.settings.policy], sources, actor="exhook serve"
@@ -110,3 +120,24 @@ class PolicyFiles:
         metrics.POLICY_BROKEN.set(1)
         for line in str(error).splitlines():
             logger.error("policy not applied; the last good state stays in force", why=line)
+
+
+def files_state(policy: Path | None) -> FilesState:
+    """What the files of a policy look like; other than before, they are worth reading."""
+    if policy is None:
+        return ()
+    try:
+        folder = policy.is_dir()
+        files = sorted(one for one in policy.iterdir() if one.suffix in SUFFIXES) if folder else [policy]
+    except OSError:
+        return ((str(policy),),)
+    return tuple(_file_state(file) for file in files)
+
+
+def _file_state(file: Path) -> tuple[object, ...]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (str(file),)
+    # The time of change, too: an editor or a copy may set the other back to what it was.
+    return (str(file), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

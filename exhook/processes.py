@@ -7,7 +7,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from exhook.faults import CannotStart
 from exhook.logs import logger
@@ -42,7 +42,7 @@ class WorkerProcess:
         """
         self._process = await _spawn(["exhook.worker", self.name])
         self._tell(self._settings)
-        said = json.loads(await _first_line(self._process) or "{}")
+        said = _answer(await _first_line(self._process))
         if "ready" not in said:
             await self._end()
             raise CannotStart(said.get("failed", f"worker {self.name} did not start; its own lines say why"))
@@ -64,7 +64,8 @@ class WorkerProcess:
             self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
             try:
                 await self.start()
-            except CannotStart as failed:
+            except (CannotStart, OSError) as failed:
+                # OSError: no memory or no process to be had; whatever took the last worker may still be about.
                 logger.error("worker did not start", worker=self.name, why=str(failed))
 
     def reload(self, settings: Settings) -> None:
@@ -132,6 +133,15 @@ async def _spawn(module: Sequence[str]) -> Process:
     # Measured: grpcio's newer listener costs more CPU a call; it is chosen before the library is loaded.
     environment = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE", **os.environ}
     return await asyncio.create_subprocess_exec(sys.executable, "-m", *module, stdin=PIPE, stdout=PIPE, env=environment)
+
+
+def _answer(line: str) -> dict[str, Any]:
+    """What a worker said of its start; nothing, if that was no answer."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 async def _first_line(process: Process) -> str:

@@ -9,8 +9,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
 
 from exhook import metrics
 from exhook.faults import CannotStart
@@ -18,14 +16,9 @@ from exhook.logs import configure, error_place, logger
 from exhook.policy import PolicyFiles
 from exhook.processes import BrokerProcess, WorkerProcess
 from exhook.settings import InvalidSettings, Settings, split_address
-from store.clock import now_ms
+from exhook.sweeping import Sweeper
 from store.database import Database
 from store.seal import PLAIN, SealKeys
-from store.sweeper import sweep
-from store.unavailable import StoreUnavailable
-
-SWEEP_SECONDS: Final = 0.5
-"""An expired record's change is committed within a second of its time."""
 
 Reload = Callable[[], Settings]
 """Reads the settings anew; raises InvalidSettings."""
@@ -57,6 +50,7 @@ class Supervisor:
         try:
             self._prepare_store()
             await self._policy.apply_first()
+            self._warn_of_an_empty_store()
             held = self._hold_port()
             await self._start_workers()
             self._start_metrics()
@@ -81,6 +75,15 @@ class Supervisor:
                 logger.warning(
                     "secrets stand in the clear in the store, readable by its owner alone; "
                     "make a key with `exhook seal-key new` and name it by --seal-key-file",
+                    store=str(self.settings.db),
+                )
+
+    def _warn_of_an_empty_store(self) -> None:
+        with Database.open(self.settings.db, self._keys) as database:
+            if database.revision == 0:
+                logger.warning(
+                    "the store is empty: every client is denied; fill it by `exhook-sync apply`, or name a policy "
+                    "by --policy",
                     store=str(self.settings.db),
                 )
 
@@ -130,26 +133,13 @@ class Supervisor:
     def _watch(self) -> None:
         for worker in self._workers:
             self._keep_doing(worker.keep())
-        self._keep_doing(self._sweep())
+        self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         self._keep_doing(self._policy.watch())
 
     def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(_report_failure)
         self._tasks.add(task)
-
-    async def _sweep(self) -> None:
-        """Commit what expired, for eviction, revocation and audit; decisions have stopped honouring it before."""
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="sweeper") as thread:
-            database = await loop.run_in_executor(thread, Database.open, self.settings.db, self._keys)
-            while True:
-                await asyncio.sleep(SWEEP_SECONDS)
-                try:
-                    if expired := await loop.run_in_executor(thread, sweep, database, now_ms()):
-                        logger.info("expired", records=expired)
-                except StoreUnavailable as error:
-                    logger.warning("sweep put off", why=str(error))
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

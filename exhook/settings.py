@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from exhook.listeners import DEFAULT, ListenerRule
+from exhook.listeners import ListenerRule
 
 PREFIX: Final = "EXHOOK_"
 RESTART_ONLY: Final = (
     "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "seal_key_file",
-    "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "hash_threads", "hash_queue",
+    "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "hash_threads", "hash_queue", "verified_seconds",
 )  # fmt: skip
 """Settings that SIGHUP does not change."""
 
@@ -29,13 +29,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     db: Path = Field(default=Path("exhook.db"), description="The store, an SQLite file; made where there is none.")
-    listen: str = Field(
-        default="127.0.0.1:9000", description="Where brokers call, `ADDRESS:PORT`; port 0 takes any free one."
-    )
+    # Before `listen`, whose check asks for it.
     insecure: bool = Field(
         default=False,
         description="Let `listen` be another address than loopback. The port answers whether a password is right "
         "to anyone who reaches it: keep it in a private network.",
+    )
+    listen: str = Field(
+        default="127.0.0.1:9000", description="Where brokers call, `ADDRESS:PORT`; port 0 takes any free one."
     )
     policy: Path | None = Field(
         default=None, description="A policy file or folder, applied at the start and again whenever it changes."
@@ -95,16 +96,15 @@ class Settings(BaseModel):
             split_address(value)
         return value
 
-    @model_validator(mode="after")
-    def _closed_port(self) -> "Settings":
-        if not self.insecure and not is_loopback(split_address(self.listen)[0]):
+    @field_validator("listen")
+    @classmethod
+    def _closed_port(cls, value: str, others: ValidationInfo) -> str:
+        if not others.data.get("insecure", True) and not is_loopback(split_address(value)[0]):
             raise ValueError(
-                f"listen {self.listen!r} is reached from other machines, unencrypted; "
+                "is reached from other machines, unencrypted; "
                 "listen on 127.0.0.1, or say --insecure where the network is private"
             )
-        if any(rule.name == DEFAULT for rule in self.listeners):
-            raise ValueError(f"a listener is named {DEFAULT!r}, which is the name of the one that fits all others")
-        return self
+        return value
 
     def kept_until_restart(self, running: "Settings") -> "Settings":
         """These settings, but for those that only a restart can change."""
@@ -145,7 +145,7 @@ def split_address(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port
-        raise ValueError(f"{text!r} is no ADDRESS:PORT; write 127.0.0.1:9000, say")
+        raise ValueError("is no ADDRESS:PORT; write 127.0.0.1:9000, say")
     return host.strip("[]"), int(port)
 
 
@@ -176,12 +176,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _sentence(detail: Any, places: Mapping[str, str]) -> str:
     path = [str(part) for part in detail["loc"]]
-    if not path:
-        return str(detail["msg"]).removeprefix("Value error, ")
     name = path[0]
     place = {"environment": PREFIX + name.upper(), "flag": "--" + name.replace("_", "-")}.get(
         places.get(name, ""), f"{places.get(name)}: {'.'.join(path)}"
     )
     if detail["type"] == "extra_forbidden":
         return f"{place}: there is no such setting; `exhook settings` lists them"
-    return f"{place}: {detail['input']!r}: {str(detail['msg']).removeprefix('Value error, ')}"
+    if detail["type"] == "value_error":
+        return f"{place}: {detail['input']!r} {str(detail['msg']).removeprefix('Value error, ')}"
+    if detail["type"] == "missing":
+        return f"{place}: is missing"
+    return f"{place}: {detail['input']!r}: {detail['msg']}"

@@ -1,5 +1,6 @@
 """The command `sign`: the password of a SIGNED identity for one device."""
 
+import math
 import os
 
 from exhook.explaining import CannotSay
@@ -13,7 +14,7 @@ from store.tables import IDENTITIES, INSTANCES
 
 
 def password_for(settings: Settings, username: str, client_id: str) -> str:
-    """The password that the device signs with the first live secret of its identity.
+    """The password that the device signs with the live secret of its identity that lasts longest.
 
     Raises:
         CannotSay: no such identity, it does not sign, or it has no live secret.
@@ -37,4 +38,5 @@ def password_for(settings: Settings, username: str, client_id: str) -> str:
     live = [secret for secret in identity.secrets if secret.in_force(now_ms())]
     if not live:
         raise CannotSay(f"no secret of {username!r} is live any more; give it a new one")
-    return sign(live[0].value, client_id, identity.sign_mode).decode()
+    lasting = max(live, key=lambda secret: math.inf if secret.expires_at is None else secret.expires_at)
+    return sign(lasting.value, client_id, identity.sign_mode).decode()

@@ -18,7 +18,7 @@ from exhook.hashing import HashingPool
 from exhook.health import Health
 from exhook.hooks import Hooks
 from exhook.listeners import Listeners
-from exhook.logs import DecisionLog, configure, logger
+from exhook.logs import DecisionLog, configure, error_place, logger
 from exhook.services import Services
 from exhook.settings import Settings
 from exhook.transport.call import Carrier, Service
@@ -91,25 +91,32 @@ class Worker:
             moved = self._poll()
             if moved or loop.time() - reported >= REPORT_SECONDS:
                 reported = loop.time()
-                metrics.REVISION.set(self.reader.revision)
-                try:
-                    self._runtime.report(self.name, os.getpid(), self.reader.revision, self._clock())
-                except StoreUnavailable as error:
-                    logger.warning("runtime file unavailable", why=str(error))
+                self._report()
             await asyncio.sleep(self.settings.poll_ms / 1000)
+
+    def _report(self) -> None:
+        try:
+            metrics.REVISION.labels(self.name).set(self.reader.revision)
+            self._runtime.report(self.name, os.getpid(), self.reader.revision, self._clock())
+        except Exception as error:  # noqa: BLE001 - whatever it is, commits are followed
+            logger.warning("runtime file unavailable", why=_said(error))
 
     def _poll(self) -> bool:
         try:
             moved = self.reader.poll()
-        except (StoreUnavailable, SealError) as error:
+        except Exception as error:  # noqa: BLE001 - a worker that sees no commits any more says so, and goes on trying
             if self.healthy:
-                logger.error("store unavailable", why=str(error))
+                logger.error("store unavailable", why=_said(error))
             self.healthy = False
             return False
         if not self.healthy:
             logger.info("store available again", revision=self.reader.revision)
         self.healthy = True
         return moved
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreUnavailable | SealError) else error_place(error)
 
 
 def make_carrier(settings: Settings, service: Service) -> Carrier:

@@ -60,7 +60,7 @@ def put_into_shape(
     Raises:
         StoreUnavailable: a newer version wrote it, or another program.
     """
-    wrapped = SqliteDatabase(connection)
+    wrapped = SqliteDatabase(connection, execute_plugins=False)
     applied = {migration.name for migration in migrations.applied(wrapped)}
     if newer := sorted(applied - steps):
         raise StoreUnavailable(f"{path}: written by a newer exhook (it has {', '.join(newer)}); upgrade this one")

@@ -267,12 +267,10 @@ class _Question:
                 continue
             levels = pattern.substitute(values)
             if levels is None:
-                self.unsafe = permission
-                if effect is Effect.DENY:
-                    return permission
+                self.unsafe = self.unsafe or permission
             elif reaches(levels, self.asked):
                 return permission
-        return None
+        return self.unsafe if effect is Effect.DENY else None
 
     def _applicable(self, effect: Effect) -> list[tuple[Permission, TopicPattern]]:
         return [

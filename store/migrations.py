@@ -74,7 +74,7 @@ CREATE TABLE tallies (
 """
 
 _COUNTED: Final = {"identities": "identity", "permissions": "permission", "blacklist": "blacklist"}
-_EXPIRING: Final = ("instances", "groups", "identities", "permissions", "blacklist")
+_EXPIRING: Final = ("instances", "groups", "identities", "identity_secrets", "permissions", "blacklist")
 
 
 def _count(row: str, kind: str, step: str) -> str:

@@ -1,12 +1,14 @@
-"""What servers write while they run: a second file beside the store, without revisions.
+"""What servers write while they run, in a file of its own beside the store, so that no long apply blocks it.
 
-A long apply holds the store's write lock; nothing that a CONNECT needs to write may wait for it. The file may
-be deleted while no server runs.
+It has no revisions, and may be deleted while no server runs: who decides by which revision, and the last denials.
 """
 
 import os
 import sqlite3
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,9 +18,171 @@ from sqlite_utils import Migrations
 from store.connection import connect, put_into_shape, transaction
 from store.unavailable import told_clearly
 
-BUSY_MS: Final = 1_000
+MAX_PER_CLIENT: Final = 100
+"""How many denials of one client are kept."""
+
+MAX_DENIALS: Final = 100_000
+"""How many denials are kept in all."""
+
+MAX_TEXT: Final = 256
+"""What clients name is kept up to so many characters: a topic may have 65,535 bytes, and is not worth them here."""
+
+_BUSY_MS: Final = 1_000
+"""Every write here is short; a worker's event loop waits for it."""
 
 runtime_migrations: Final = Migrations("exhook-runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A deciding process, and the revision that it decides by."""
+
+    worker: str
+    pid: int
+    revision: int
+    at: int
+    """When it said so, in milliseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A refusal, for `exhook why`; text alone, no secret."""
+
+    at: int
+    """Milliseconds since the epoch."""
+    client_id: str
+    username: str
+    hook: str
+    topic: str
+    reason: str
+    rule: str
+    revision: int
+    decision_id: str
+    node: str
+
+
+_COLUMNS: Final = ", ".join(field.name for field in fields(Denial))
+_PLACES: Final = ", ".join("?" for _ in fields(Denial))
+
+
+class Runtime:
+    """An open runtime file. Not to be shared between threads."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def open(cls, store: Path) -> Self:
+        """Open the runtime file of a store, or make it (0600).
+
+        Raises:
+            StoreUnavailable: locked, read-only, damaged, full disk, or written by a newer version.
+        """
+        path = path_beside(store)
+        runtime = cls(path, connect(path, create=True, busy_ms=_BUSY_MS))
+        try:
+            with told_clearly(path):
+                put_into_shape(path, runtime._connection, runtime_migrations, STEPS, busy_ms=_BUSY_MS)
+                # What is lost with the power is of no use after it.
+                runtime._connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            runtime.close()
+            raise
+        return runtime
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def report(self, worker: str, pid: int, revision: int, now_ms: int) -> None:
+        """Say by which revision a worker decides.
+
+        Raises:
+            StoreUnavailable: as `open`; so of every method here.
+        """
+        with self._writing():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO workers (worker, pid, revision, at) VALUES (?, ?, ?, ?)",
+                (worker, pid, revision, now_ms),
+            )
+
+    def forget(self, worker: str) -> None:
+        """A worker ended."""
+        with self._writing():
+            self._connection.execute("DELETE FROM workers WHERE worker = ?", (worker,))
+
+    def workers(self) -> list[Worker]:
+        """The workers whose processes live; those of dead ones are forgotten."""
+        with told_clearly(self.path):
+            rows = self._connection.execute("SELECT worker, pid, revision, at FROM workers ORDER BY worker")
+            known = [Worker(*row) for row in rows]
+        alive = {worker.pid: _lives(worker.pid) for worker in known}
+        for worker in known:
+            if not alive[worker.pid]:
+                self._forget_dead(worker)
+        return [worker for worker in known if alive[worker.pid]]
+
+    def in_force(self, revision: int) -> bool:
+        """Whether every worker that lives decides by this revision, or a later one."""
+        return all(worker.revision >= revision for worker in self.workers())
+
+    def note_denials(self, denials: Iterable[Denial]) -> None:
+        """Keep denials, the oldest first; older ones of the same clients make room, then the oldest of all."""
+        newest = _newest(denials)
+        if not newest:
+            return
+        with self._writing():
+            self._connection.executemany(
+                f"INSERT INTO denials ({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608 - our own names
+                [tuple(map(_cut, astuple(denial))) for denial in newest],
+            )
+            added = len(newest)
+            for client_id in {_cut(denial.client_id) for denial in newest}:
+                added -= self._connection.execute(
+                    "DELETE FROM denials WHERE client_id = ?1 AND id <= ("
+                    "SELECT id FROM denials WHERE client_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    (client_id, MAX_PER_CLIENT),
+                ).rowcount
+            self._make_room(added)
+
+    def denials_of(self, client_id: str, limit: int = MAX_PER_CLIENT) -> list[Denial]:
+        """The last denials of a client, newest first."""
+        with told_clearly(self.path):
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM denials WHERE client_id = ? ORDER BY id DESC LIMIT ?",  # noqa: S608
+                (_cut(client_id), limit),
+            )
+            return [Denial(*row) for row in rows]
+
+    def _make_room(self, added: int) -> None:
+        """Count by difference: a COUNT over all would cost more than the insert."""
+        (kept,) = self._connection.execute("UPDATE denial_count SET n = n + ? RETURNING n", (added,)).fetchone()
+        if kept > MAX_DENIALS:
+            self._connection.execute(
+                "DELETE FROM denials WHERE id IN (SELECT id FROM denials ORDER BY id LIMIT ?)", (kept - MAX_DENIALS,)
+            )
+            self._connection.execute("UPDATE denial_count SET n = ?", (MAX_DENIALS,))
+
+    def _forget_dead(self, worker: Worker) -> None:
+        with self._writing():
+            # A new process may have taken its name in between.
+            self._connection.execute("DELETE FROM workers WHERE worker = ? AND pid = ?", (worker.worker, worker.pid))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with told_clearly(self.path), transaction(self._connection):
+            yield
+
+
+def path_beside(store: Path) -> Path:
+    """The runtime file of a store: ``exhook.db`` has ``exhook.runtime.db``."""
+    return store.with_name(f"{store.stem}.runtime{store.suffix}")
 
 
 @runtime_migrations()
@@ -30,65 +194,38 @@ def m001_workers(database: SqliteDatabase) -> None:
     )
 
 
-STEPS: Final = frozenset({m001_workers.__name__})
+@runtime_migrations()
+def m002_denials(database: SqliteDatabase) -> None:
+    """The last denials, and how many they are."""
+    database.conn.execute(
+        "CREATE TABLE denials (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, client_id TEXT NOT NULL,"
+        " username TEXT NOT NULL, hook TEXT NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL, rule TEXT NOT NULL,"
+        " revision INTEGER NOT NULL, decision_id TEXT NOT NULL, node TEXT NOT NULL) STRICT"
+    )
+    database.conn.execute("CREATE INDEX denials_by_client ON denials (client_id, id)")
+    database.conn.execute("CREATE TABLE denial_count (n INTEGER NOT NULL) STRICT")
+    database.conn.execute("INSERT INTO denial_count VALUES (0)")
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One deciding process, as it last reported."""
-
-    worker: str
-    pid: int
-    revision: int
-    at: int
-    """Milliseconds since the epoch."""
+STEPS: Final = frozenset({m001_workers.__name__, m002_denials.__name__})
 
 
-class Runtime:
-    """The open runtime file. Not to be shared between threads."""
+def _newest(denials: Iterable[Denial]) -> list[Denial]:
+    """What of a batch could be kept at all, in its order."""
+    seen: Counter[str] = Counter()
+    newest = []
+    for denial in reversed(list(denials)):
+        seen[denial.client_id] += 1
+        if seen[denial.client_id] <= MAX_PER_CLIENT:
+            newest.append(denial)
+    return newest[::-1]
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._connection = connection
 
-    @classmethod
-    def open(cls, store: Path) -> Self:
-        """Open the runtime file of a store; made where there is none.
-
-        Raises:
-            StoreUnavailable: it cannot be opened.
-        """
-        path = store.with_name(f"{store.stem}.runtime{store.suffix}")
-        runtime = cls(path, connect(path, create=True, busy_ms=BUSY_MS))
-        with told_clearly(path):
-            put_into_shape(path, runtime._connection, runtime_migrations, STEPS, busy_ms=BUSY_MS)
-            runtime._connection.execute("PRAGMA synchronous = NORMAL")
-        return runtime
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def report(self, worker: str, pid: int, revision: int, now_ms: int) -> None:
-        """Say that a process lives, and by which revision it decides."""
-        with told_clearly(self.path), transaction(self._connection):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?)", (worker, pid, revision, now_ms)
-            )
-
-    def forget(self, worker: str) -> None:
-        """Say that a process ends."""
-        with told_clearly(self.path), transaction(self._connection):
-            self._connection.execute("DELETE FROM workers WHERE worker = ?", (worker,))
-
-    def workers(self) -> list[Worker]:
-        """The deciding processes that live."""
-        with told_clearly(self.path):
-            rows = self._connection.execute("SELECT worker, pid, revision, at FROM workers ORDER BY worker").fetchall()
-        return [worker for row in rows if _lives((worker := Worker(*row)).pid)]
-
-    def in_force(self, revision: int) -> bool:
-        """Whether every living process decides by this revision or a later one."""
-        return all(worker.revision >= revision for worker in self.workers())
+def _cut(value: str | int) -> str | int:
+    if isinstance(value, int):
+        return value
+    text = value if len(value) <= MAX_TEXT else value[: MAX_TEXT - 1] + "…"
+    return text.encode(errors="replace").decode()
 
 
 def _lives(pid: int) -> bool:

@@ -1,43 +1,96 @@
-"""Commits what expired, so that caches, revocation and audit learn of it.
+"""Expiry as a change: what ran out is committed, for eviction, revocation and audit.
 
-Decisions need no sweep: they test the time themselves, and stop honouring a record at its millisecond.
+Decisions need no sweeper: they test `expires_at` by themselves, at the very millisecond.
 """
 
 from typing import Any, Final
 
 from store.database import Database
-from store.records import Record
+from store.records import Identity, Record
 from store.tables import BLACKLIST, GROUPS, IDENTITIES, PERMISSIONS, Table
+from store.unavailable import told_clearly
 
-MOST_AT_ONCE: Final = 5_000
-"""Records in one revision, so that no sweep holds the write lock for long."""
+ACTOR: Final = "sweeper"
+
+MAX_PER_REVISION: Final = 5_000
+"""Longer writes would keep others waiting."""
 
 _SWEPT: Final[tuple[Table[Any], ...]] = (GROUPS, IDENTITIES, PERMISSIONS, BLACKLIST)
-_BETWEEN: Final = "expires_at > ? AND expires_at <= ?"
-_BY_SECRET: Final = f"row IN (SELECT identity FROM identity_secrets WHERE {_BETWEEN})"  # noqa: S608 - our own words
+_SECRETS: Final = "identity_secrets JOIN identities ON identities.row = identity_secrets.identity"
 
 
 def sweep(database: Database, now_ms: int) -> int:
-    """Commit an `expire` change for every record, or secret, whose time ran out since the last sweep; how many.
+    """Commit an EXPIRE change for each record that ran out since the last sweep; how many there were.
+
+    An identity counts when one of its secrets ran out, too. What was written with an expiry in the past is no
+    news: its own change row told of it. Killed half-way, the next sweep may tell of some records again.
 
     Raises:
-        StoreUnavailable: the store cannot be written now; the next sweep catches up.
+        StoreUnavailable: locked, read-only, full.
     """
-    since = database.swept_until
-    expired = _expired(database, since, now_ms)
-    for first in range(0, len(expired), MOST_AT_ONCE):
-        with database.writing(actor="sweeper", source="sweeper", now_ms=now_ms) as write:
-            for record in expired[first : first + MOST_AT_ONCE]:
-                write.expire(record)
-            if first + MOST_AT_ONCE >= len(expired):
+    with told_clearly(database.path):
+        since = database.swept_until
+        if since > now_ms:
+            # The clock was set back: what runs out from now on must not be taken for swept.
+            with database.transaction():
                 database.swept_until = now_ms
-    return len(expired)
+            return 0
+        due = _passed(database, since, now_ms)
+    swept = 0
+    while due:
+        batch, due = due[:MAX_PER_REVISION], due[MAX_PER_REVISION:]
+        with database.writing(actor=ACTOR, source=ACTOR, now_ms=now_ms) as write:
+            for table, row in batch:
+                for record in database.find(table, "row = ?", (row,), unsealed=False):
+                    if _is_due(record, since, now_ms):
+                        write.expire(record)
+                        swept += 1
+            if not due:
+                database.swept_until = now_ms
+    return swept
 
 
-def _expired(database: Database, since: int, now_ms: int) -> list[Record]:
-    """Records whose time ran out after `since`; one written with a time long past was never in force."""
-    found: list[Record] = []
-    for table in _SWEPT:
-        found += database.find(table, f"{_BETWEEN} AND updated_at < expires_at", (since, now_ms), unsealed=False)
-    found += database.find(IDENTITIES, _BY_SECRET, (since, now_ms), unsealed=False)
-    return found
+def next_expiry(database: Database) -> int | None:
+    """When the next record runs out, in milliseconds since the epoch; in the past where a sweep is due.
+
+    Raises:
+        StoreUnavailable: the file cannot be read.
+    """
+    with told_clearly(database.path):
+        found = [
+            row[0]
+            for tables, expiring, _ in _sources()
+            for row in database.connection.execute(
+                f"SELECT {expiring}.expires_at FROM {tables} "  # noqa: S608 - our own names
+                f"WHERE {expiring}.expires_at > ? AND updated_at < {expiring}.expires_at "
+                f"ORDER BY {expiring}.expires_at LIMIT 1",
+                (database.swept_until,),
+            )
+        ]
+    return min(found, default=None)
+
+
+def _passed(database: Database, since: int, now_ms: int) -> list[tuple[Table[Any], int]]:
+    """Tables and rows with an expiry between the two."""
+    due = {}
+    for tables, expiring, table in _sources():
+        for (row,) in database.connection.execute(
+            f"SELECT row FROM {tables} "  # noqa: S608 - our own names
+            f"WHERE {expiring}.expires_at > ? AND {expiring}.expires_at <= ? ORDER BY {expiring}.expires_at",
+            (since, now_ms),
+        ):
+            due[table.name, row] = (table, row)
+    return list(due.values())
+
+
+def _sources() -> list[tuple[str, str, Table[Any]]]:
+    """What to select from, the table whose `expires_at` is meant, and the table of the record."""
+    return [*((table.name, table.name, table) for table in _SWEPT), (_SECRETS, "identity_secrets", IDENTITIES)]
+
+
+def _is_due(record: Record, since: int, now_ms: int) -> bool:
+    """Whether it ran out, and not before it was written; it may have been written anew since it was found."""
+    expiries = [record.expires_at]
+    if isinstance(record, Identity):
+        expiries += [secret.expires_at for secret in record.secrets]
+    return any(expiry is not None and since < expiry <= now_ms and record.updated_at < expiry for expiry in expiries)

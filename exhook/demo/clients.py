@@ -1,5 +1,6 @@
 """Real MQTT clients that do one thing at a time and say what the broker answered."""
 
+import contextlib
 import queue
 from typing import Any, Final, Self
 
@@ -10,6 +11,8 @@ from exhook.demo.script import Login
 
 PATIENCE_SECONDS: Final = 5.0
 SUBACK_FAILURE: Final = 0x80
+_ANSWERED: Final = ("CONNECT", "SUBSCRIBE", "PUBLISH")
+"""Packets that are answered: each kind has its own queue, so that a late answer is not taken for another's."""
 
 
 class NoAnswer(Exception):
@@ -24,15 +27,15 @@ class MqttClient:
         self.messages: queue.Queue[str] = queue.Queue()
         """Topics of the messages that came."""
         self._port = port
-        self._answered: queue.Queue[Any] = queue.Queue()
+        self._answers: dict[str, queue.Queue[Any]] = {kind: queue.Queue() for kind in _ANSWERED}
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, login.client_id, protocol=mqtt.MQTTv311, reconnect_on_failure=False
         )
         if login.username:
             self._client.username_pw_set(login.username, login.password)  # type: ignore[arg-type] # bytes go as they are
-        self._client.on_connect = lambda *found: self._answered.put(found[3])
-        self._client.on_subscribe = lambda *found: self._answered.put(found[3])
-        self._client.on_publish = lambda *found: self._answered.put(found[3])
+        self._client.on_connect = lambda *found: self._answers["CONNECT"].put(found[3])
+        self._client.on_subscribe = lambda *found: self._answers["SUBSCRIBE"].put(found[3])
+        self._client.on_publish = lambda *found: self._answers["PUBLISH"].put(found[3])
         self._client.on_message = lambda *found: self.messages.put(found[2].topic)
 
     def __enter__(self) -> Self:
@@ -65,13 +68,11 @@ class MqttClient:
     def publish(self, topic: str) -> None:
         """Send a message; MQTT 3.1.1 does not tell its sender whether it was let through."""
         self._client.publish(topic, b"demo", qos=1)
-        try:
-            self._answered.get(timeout=1.0)
-        except queue.Empty:
-            return
+        with contextlib.suppress(queue.Empty):
+            self._answers["PUBLISH"].get(timeout=1.0)
 
     def _answer(self, to: str) -> Any:
         try:
-            return self._answered.get(timeout=PATIENCE_SECONDS)
+            return self._answers[to].get(timeout=PATIENCE_SECONDS)
         except queue.Empty:
             raise NoAnswer(f"the broker did not answer a {to} of {self.login.client_id}") from None

@@ -6,39 +6,27 @@ import shutil
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from exhook.demo.clients import MqttClient, NoAnswer
+from exhook.demo.outcome import Outcome
 from exhook.demo.script import SCRIPT, WITNESS, Step
-from exhook.demo.server import DemoServer, Line
+from exhook.demo.server import DB, POLICY, DemoServer, Line
+from exhook.demo.table import print_table
 from store.sync.exit_codes import ExitCode
 
-DELIVERY_SECONDS: Final = 0.5
+DELIVERY_SECONDS: Final = 5.0
+"""How long to wait for a message that is to come."""
+SILENCE_SECONDS: Final = 0.5
 """A message that has not come by then was not let through: on one machine it takes milliseconds."""
 
 FIXED: Final = ("127.0.0.1:9000", 1883)
 FREE: Final = ("127.0.0.1:0", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What happened to one step."""
-
-    title: str
-    client_id: str
-    tried: str
-    happened: str
-    reason: str
-    rule: str
-    as_the_policy_says: bool
 
 
 def run_demo(*, as_json: bool, stay: bool, folder: Path | None) -> int:
@@ -52,10 +40,10 @@ def run_demo(*, as_json: bool, stay: bool, folder: Path | None) -> int:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exhook-demo-")))
         folder.mkdir(parents=True, exist_ok=True)
-        policy = folder / "policy.yaml"
+        policy = folder / POLICY
         if not policy.exists():
-            shutil.copyfile(str(files("exhook.demo") / "policy.yaml"), policy)
-        server = stack.enter_context(DemoServer(folder, policy, listen=listen, broker_port=broker_port))
+            shutil.copyfile(str(files("exhook.demo") / POLICY), policy)
+        server = stack.enter_context(DemoServer(folder, listen=listen, broker_port=broker_port))
         outcomes = play(server)
         _tell(outcomes, server, as_json=as_json)
         good = all(outcome.as_the_policy_says for outcome in outcomes)
@@ -83,8 +71,10 @@ def _try(step: Step, server: DemoServer, connected: dict[str, MqttClient], stack
             went = connected[step.login.client_id].subscribe(step.topic)
         else:
             went = _published(step, server, connected, since)
-    except (NoAnswer, KeyError) as trouble:
-        return _outcome(step, f"no answer ({trouble})", None, went=None)
+    except KeyError:
+        return _outcome(step, "not connected", None, went=None)
+    except (NoAnswer, OSError):
+        return _outcome(step, "no answer", None, went=None)
     said = server.decision(hook=step.hook, client_id=step.login.client_id, topic=step.topic or None, since=since)
     return _outcome(step, _WORDS[step.hook][went], said, went=went)
 
@@ -101,7 +91,7 @@ def _published(step: Step, server: DemoServer, connected: dict[str, MqttClient],
     witness = connected[WITNESS.client_id]
     connected[step.login.client_id].publish(step.topic)
     server.decision(hook="publish", client_id=step.login.client_id, topic=step.topic, since=since)
-    deadline = time.monotonic() + DELIVERY_SECONDS
+    deadline = time.monotonic() + (DELIVERY_SECONDS if step.allowed else SILENCE_SECONDS)
     while (left := deadline - time.monotonic()) > 0:
         try:
             if witness.messages.get(timeout=left) == step.topic:
@@ -125,24 +115,15 @@ def _tell(outcomes: list[Outcome], server: DemoServer, *, as_json: bool) -> None
     if as_json:
         typer.echo(json.dumps([asdict(outcome) for outcome in outcomes], ensure_ascii=False, indent=2))
         return
-    console = Console()
-    table = Table(title=f"MQTT clients on 127.0.0.1:{server.broker_port}, decided by exhook on {server.address}")
-    for heading in ("who", "tried", "happened", "reason and rule", ""):
-        table.add_column(heading, overflow="fold")
-    for outcome in outcomes:
-        mark = Text("ok", "green") if outcome.as_the_policy_says else Text("NOT AS THE POLICY SAYS", "bold red")
-        reason = Text(f"{outcome.reason}\n{outcome.rule}" if outcome.rule else outcome.reason)
-        table.add_row(
-            Text(f"{outcome.title}\n{outcome.client_id}"), Text(outcome.tried), Text(outcome.happened), reason, mark
-        )
-    console.print(table)
-    wrong = sum(not outcome.as_the_policy_says for outcome in outcomes)
-    console.print(f"{len(outcomes) - wrong} of {len(outcomes)} went as the policy says.")
+    print_table(
+        outcomes,
+        f"MQTT clients on 127.0.0.1:{server.broker_port}, decided by exhook on {server.address}",
+    )
 
 
 def _stay(server: DemoServer, folder: Path) -> None:
     """Serve on, and say what to try."""
-    policy, db = folder / "policy.yaml", folder / "exhook.db"
+    policy, db = folder / POLICY, folder / DB
     typer.echo(
         f"""
 The server goes on, with an MQTT broker (for trying, MQTT 3.1.1) on 127.0.0.1:{server.broker_port}.

@@ -1,6 +1,6 @@
 """What the clients of the demo try, and what its policy says to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from store.credentials import sign
@@ -15,7 +15,7 @@ class Login:
 
     username: str
     client_id: str
-    password: bytes
+    password: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +60,10 @@ SCRIPT: Final = (
         f"plant/{_SENSOR.client_id}/up",
     ),
     Step("… sends as another sensor", _SENSOR, "publish", False, Reason.NO_MATCH, "", "plant/GID_Sensors@@@0002/up"),
-    Step(
-        "… hears announcements",
-        _SENSOR,
-        "subscribe",
-        True,
-        Reason.ALLOWED,
-        "everyone-hears-announcements",
-        "announce/#",
-    ),
+    Step("… hears announcements", _SENSOR, "subscribe", True, Reason.ALLOWED, "announcements", "announce/#"),
     Step("… wants to hear everything", _SENSOR, "subscribe", False, Reason.NO_MATCH, "", "#"),
     Step(
-        "a sensor with another sensor's signature",
+        "a sensor with another's signature",
         Login("sensors", "GID_Sensors@@@0003", _SENSOR.password),
         "authenticate",
         False,
@@ -98,7 +90,7 @@ SCRIPT: Final = (
         "operator",
     ),
     Step(
-        "an operator with the dashboard's client id",
+        "an operator with another's client id",
         Login("operator", "dash-01", b"demo-operator"),
         "authenticate",
         False,

@@ -1,6 +1,7 @@
 """A server for the demo: the real command, with an embedded broker, its decisions read from its own log."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,28 +11,36 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from exhook.faults import CannotStart
+from exhook.settings import PREFIX
+from store.sync.references import ENV_PREFIX
 
 START_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 3.0
+
+POLICY: Final = "policy.yaml"
+DB: Final = "exhook.db"
 
 Line = Mapping[str, Any]
 """One line of the server's log."""
 
 
 class DemoServer:
-    """`exhook serve` as a child process."""
+    """`exhook serve` as a child process, on the policy and the store in a folder."""
 
-    def __init__(self, folder: Path, policy: Path, *, listen: str, broker_port: int) -> None:
+    def __init__(self, folder: Path, *, listen: str, broker_port: int) -> None:
         self.broker_port = 0
         self.address = ""
         self._lines: list[Line] = []
         self._said: list[str] = []
         self._came = threading.Condition()
         command: Sequence[str] = (
-            sys.executable, "-m", "exhook", "serve", "--db", str(folder / "exhook.db"), "--policy", str(policy),
-            "--listen", listen, "--with-broker", str(broker_port), "--decisions", "all", "--log-format", "json",
+            sys.executable, "-m", "exhook", "serve", "--db", DB, "--policy", POLICY, "--listen", listen,
+            "--with-broker", str(broker_port), "--decisions", "all", "--log-format", "json",
         )  # fmt: skip
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 - our own command
+        # In the folder, so that places read `policy.yaml:13`; without the settings of another server.
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=folder, env=_own_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
@@ -99,3 +108,9 @@ class DemoServer:
                 self._said.append(text)
                 self._lines.append(line if isinstance(line, dict) else {})
                 self._came.notify_all()
+
+
+def _own_environment() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name.startswith(ENV_PREFIX)
+    }

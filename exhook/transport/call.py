@@ -1,7 +1,7 @@
 """What a carrier and an adapter share: a unary call, its answer, its refusal. Knows no broker and no policy."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -23,7 +23,8 @@ class Call:
     """One unary gRPC call, its message unread."""
 
     path: str
-    body: bytes
+    body: bytes = field(repr=False)
+    """May hold a password, so it never shows in `repr`."""
     deadline: float | None
     """When the caller stops waiting, in seconds of `time.monotonic`; None where it never does."""
     peer: str

@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from store.credentials import dummy_secrets, verify, work_of
+from store.database import Database
 from store.decision import Challenge, Decision, authorize, conclude, select
 from store.grants import GrantIndex
 from store.records import (
@@ -23,12 +25,15 @@ from store.records import (
     SignMode,
     group_of,
 )
+from store.tables import BY_KIND
 from store.view import Client, Listener, View, Works
 
 NOW = 1_800_000_000_000
 INSTANCE = "mqtt-test"
 LISTENER = Listener("tcp", INSTANCE)
 DRAW_KEY = b"draw"
+
+R = TypeVar("R", bound=Record)
 
 ORIGIN = SignMode.ORIGIN
 PUB, SUB, BOTH = Action.PUB, Action.SUB, Action.PUB_SUB
@@ -134,6 +139,22 @@ def view_of(records: Iterable[Record], asker: Client, revision: int = 7) -> View
         all_grants=granted(Grantee.ALL, ""),
         works=Works(tuple((work, count) for work, count in works.items() if work), DRAW_KEY),
     )
+
+
+def written(database: Database, *records: Record, now_ms: int = NOW, source: str = "api") -> list[Record]:
+    """Put records under one revision; as they came to stand in the store."""
+    with database.writing(actor="tester", source=source, now_ms=now_ms) as write:
+        for record in records:
+            write.put(stored(database, record))
+    return [found for record in records if (found := database.get(BY_KIND[record.kind], record.key))]
+
+
+def stored(database: Database, record: R) -> R:
+    """The record with the fingerprints that this store gives to its secrets."""
+    if not isinstance(record, Identity):
+        return record
+    secrets = (replace(made, fingerprint=database.fingerprint(made.form, made.value)) for made in record.secrets)
+    return replace(record, secrets=tuple(secrets))
 
 
 def challenged(records: Iterable[Record], asker: Client, password: bytes | None, now_ms: int = NOW) -> Challenge:

@@ -1,7 +1,7 @@
 """Strategies for small stores and the requests that they are asked: few names, so that things meet."""
 
 from hypothesis import strategies as st
-from records_under_test import INSTANCE, LISTENER, NOW, asking, blocked, client, group, instance, secret, user
+from records_under_test import INSTANCE, LISTENER, NOW, allow, asking, blocked, client, group, instance, secret, user
 
 from store.records import (
     Action,
@@ -30,14 +30,15 @@ USERNAMES = ("u", "v", "+", "a")
 CLIENT_IDS = ("c", "a", "#", "$S", "GID_Abc@@@a", "GID_Abc@@@+", "GID_Xyz@@@b")
 PASSWORDS = (b"one", b"two")
 
-LEVELS = ("a", "b", "", "+", "$S", "c", "u")
-TEMPLATES = ("${clientid}", "${username}", "${group}", "${device}", "${cn}", "x${device}")
-PREFIXES = ("", "", "", "$share/g/", "$share/+/", "$queue/", "$delayed/5/", "$delayed/x/", "$exhook/", "$SYS/")
+LEVELS = ("a", "b", "+", "+", "a", "", "$S", "u")
+ASKED = ("a", "a", "b", "+", "", "$S", "u", "c")
+TEMPLATES = ("${clientid}", "${username}", "${group}", "${device}", "${cn}")
+PREFIXES = ("$share/g/", "$share/+/", "$queue/", "$delayed/5/", "$delayed/x/", "$exhook/", "$SYS/")
 
-_expiry = st.sampled_from([None, None, None, NOW, NOW + 1])
+_expiry = st.sampled_from([*[None] * 6, NOW, NOW + 1])
 _instances = st.builds(
     instance,
-    client_id_rule=st.sampled_from(ClientIdRule),
+    client_id_rule=st.sampled_from([*[ClientIdRule.ANY] * 5, ClientIdRule.GROUP]),
     pin_client_ids=st.booleans(),
     no_match=st.sampled_from(NoMatch),
 )
@@ -52,10 +53,10 @@ _secrets = st.lists(
 
 @st.composite
 def identities(draw: st.DrawFn) -> Identity:
-    mode = draw(st.sampled_from([SignMode.ORIGIN, SignMode.ORIGIN, SignMode.SIGNED, SignMode.EXTERNAL]))
+    mode = draw(st.sampled_from([*[SignMode.ORIGIN] * 4, SignMode.SIGNED, SignMode.EXTERNAL]))
     secrets = () if mode is SignMode.EXTERNAL else tuple(draw(_secrets))
     username, expires_at = draw(st.sampled_from(USERNAMES)), draw(_expiry)
-    if draw(st.booleans()):
+    if draw(st.integers(0, 2)) == 0:
         owned = draw(st.sampled_from(CLIENT_IDS))
         return client(username, owned, *secrets, sign_mode=mode, expires_at=expires_at)
     prefix, owned_by = draw(st.sampled_from([("", ""), ("", ""), ("GID_", ""), ("", "GID_Abc")]))
@@ -71,13 +72,13 @@ def identities(draw: st.DrawFn) -> Identity:
 
 @st.composite
 def permissions(draw: st.DrawFn) -> Permission:
-    grantee = draw(st.sampled_from(Grantee))
+    grantee = draw(st.sampled_from([Grantee.ALL, Grantee.ALL, *Grantee]))
     names = {
         Grantee.ALL: ("",),
         Grantee.CLIENT: CLIENT_IDS,
         Grantee.GROUP: GROUPS,
     }.get(grantee, USERNAMES)
-    levels = draw(st.lists(st.sampled_from(LEVELS + TEMPLATES), min_size=1, max_size=3))
+    levels = draw(st.lists(st.sampled_from(LEVELS + TEMPLATES), min_size=1, max_size=2))
     if draw(st.booleans()):
         levels.append("#")
     try:
@@ -114,22 +115,36 @@ def stores(draw: st.DrawFn) -> list[Record]:
     found: list[Instance | Group | Identity | Permission | BlacklistEntry] = [draw(_instances)]
     found += draw(st.lists(_groups, max_size=2))
     found += draw(st.lists(identities(), min_size=1, max_size=4))
-    found += draw(st.lists(permissions(), max_size=6))
-    found += draw(st.lists(_blacklist, max_size=1))
+    found += draw(st.lists(permissions(), max_size=8))
+    if draw(st.booleans()):
+        # Else few denials would be seen to deny.
+        found.append(allow("#"))
+    if draw(st.integers(0, 5)) == 0:
+        found.append(draw(_blacklist))
     return list({(record.kind, record.key): record for record in found}.values())
 
 
 @st.composite
-def clients(draw: st.DrawFn) -> Client:
-    """Somebody who asks; now and then in an account mode."""
-    name = draw(st.sampled_from([*USERNAMES, *USERNAMES, "", f"Token|u|{INSTANCE}", "Signature|u|mqtt-b"]))
-    return asking(name, draw(st.sampled_from(CLIENT_IDS)), draw(st.sampled_from(LISTENERS)))
+def cases(draw: st.DrawFn) -> tuple[list[Record], Client]:
+    """A store and a client that asks: mostly one that an identity lets in."""
+    records = draw(stores())
+    known = [record for record in records if isinstance(record, Identity)]
+    if draw(st.integers(0, 5)) == 0:
+        names = [*USERNAMES, "", f"Token|u|{INSTANCE}", "Signature|u|mqtt-b"]
+        name, client_id, listener = (draw(st.sampled_from(some)) for some in (names, CLIENT_IDS, LISTENERS))
+        return records, asking(str(name), str(client_id), listener if isinstance(listener, Listener) else LISTENER)
+    identity = draw(st.sampled_from(known))
+    client_id = identity.client_id or draw(st.sampled_from(CLIENT_IDS))
+    external = identity.sign_mode is SignMode.EXTERNAL
+    listener = LISTENERS[1] if external else draw(st.sampled_from((LISTENERS[0], LISTENERS[0], LISTENERS[2])))
+    cn = draw(st.sampled_from(["", "b", "+"]))
+    return records, asking(identity.username, client_id, listener, cn=cn)
 
 
 @st.composite
 def topics(draw: st.DrawFn) -> str:
     """A topic or filter, mostly legal."""
-    levels = draw(st.lists(st.sampled_from(LEVELS), min_size=1, max_size=3))
+    levels = draw(st.lists(st.sampled_from(ASKED), min_size=1, max_size=3))
     if draw(st.integers(0, 3)) == 0:
         levels.append("#")
-    return draw(st.sampled_from(PREFIXES)) + "/".join(levels)
+    return draw(st.sampled_from([*[""] * 14, *PREFIXES])) + "/".join(levels)

@@ -147,6 +147,8 @@ def _near(decision: Decision) -> tuple[str, str, int | None] | None:
         ([allow("dev/${username}", SUB), allow("dev/x")], PUB, "dev/v", ("dev/x", "level", 1)),
         ([allow("dev/${cn}")], PUB, "x", None),
         ([allow("a/x", to=TO_U), allow("a/b/x", to=TO_C1)], PUB, "a/b/c", ("a/b/x", "level", 2)),
+        ([allow("a/b", SUB, to=TO_U), allow("a/x", to=TO_C1)], PUB, "a/b", ("a/b", "action", None)),
+        ([allow("a/x", to=TO_C1), allow("${username}/b", SUB, to=TO_U)], PUB, "u/b", ("${username}/b", "action", None)),
     ],
 )
 def test_the_nearest_grant_says_what_it_lacks(

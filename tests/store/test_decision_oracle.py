@@ -9,7 +9,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from records_under_test import INSTANCE, NOW, authenticated, authorized
-from small_stores import PASSWORDS, clients, stores, topics
+from small_stores import PASSWORDS, cases, topics
 
 from store.records import (
     Action,
@@ -223,9 +223,10 @@ def overlaps(one: Levels, other: Levels) -> bool:
     return below(one, other)
 
 
-@settings(max_examples=400, deadline=None)
-@given(stores(), clients(), st.sampled_from([b"", *PASSWORDS]))
-def test_authenticate_follows_the_rules(records: list[Record], asker: Client, password: bytes) -> None:
+@settings(max_examples=150, deadline=None)
+@given(cases(), st.sampled_from([b"", *PASSWORDS]))
+def test_authenticate_follows_the_rules(case: tuple[list[Record], Client], password: bytes) -> None:
+    records, asker = case
     rules = Rules(records, asker)
     proofs = {password, *(rules.proof(SignMode.SIGNED, known) for known in PASSWORDS)}
     for tried in sorted(proofs):
@@ -235,9 +236,10 @@ def test_authenticate_follows_the_rules(records: list[Record], asker: Client, pa
         assert not decision.passed_on
 
 
-@settings(max_examples=600, deadline=None)
-@given(stores(), clients(), st.lists(topics(), min_size=1, max_size=8))
-def test_authorize_follows_the_rules(records: list[Record], asker: Client, asked: list[str]) -> None:
+@settings(max_examples=300, deadline=None)
+@given(cases(), st.lists(topics(), min_size=1, max_size=8))
+def test_authorize_follows_the_rules(case: tuple[list[Record], Client], asked: list[str]) -> None:
+    records, asker = case
     rules = Rules(records, asker)
     for action in (Action.PUB, Action.SUB):
         for topic in asked:
@@ -248,22 +250,24 @@ def test_authorize_follows_the_rules(records: list[Record], asker: Client, asked
             assert decision.passed_on is passes
 
 
-@settings(max_examples=200, deadline=None)
-@given(stores(), clients(), topics(), st.sampled_from([Action.PUB, Action.SUB]), st.randoms(use_true_random=False))
+@settings(max_examples=80, deadline=None)
+@given(cases(), topics(), st.sampled_from([Action.PUB, Action.SUB]), st.randoms(use_true_random=False))
 def test_no_order_of_records_changes_an_answer(
-    records: list[Record], asker: Client, topic: str, action: Action, chance: Random
+    case: tuple[list[Record], Client], topic: str, action: Action, chance: Random
 ) -> None:
+    records, asker = case
     before = authorized(records, asker, action, topic)
     shuffled = list(records)
     chance.shuffle(shuffled)
     assert authorized(shuffled, asker, action, topic).reason is before.reason
 
 
-@settings(max_examples=200, deadline=None)
-@given(stores(), clients(), topics(), st.sampled_from([Action.PUB, Action.SUB]), st.integers(0, 20))
+@settings(max_examples=80, deadline=None)
+@given(cases(), topics(), st.sampled_from([Action.PUB, Action.SUB]), st.integers(0, 20))
 def test_a_deny_less_never_takes_away_and_an_allow_less_never_gives(
-    records: list[Record], asker: Client, topic: str, action: Action, which: int
+    case: tuple[list[Record], Client], topic: str, action: Action, which: int
 ) -> None:
+    records, asker = case
     held = [record for record in records if isinstance(record, Permission)]
     if not held:
         return

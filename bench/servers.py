@@ -1,0 +1,103 @@
+"""The servers under measurement, as processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from machine import pinned
+
+from exhook.settings import PREFIX
+from store.runtime import Runtime
+
+START_SECONDS: Final = 60.0
+_NOOP: Final = Path(__file__).with_name("noop_server.py")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that serves."""
+
+    name: str
+    port: int
+    pids: tuple[int, ...]
+    """The processes that answer calls."""
+    started_seconds: float
+    """From the command to serving."""
+
+
+@contextmanager
+def exhook(db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...]) -> Iterator[Server]:
+    """`exhook serve` on a store, with default settings."""
+    log = db.with_name(f"{db.stem}.log")
+    command = ["-m", "exhook", "serve", "--db", str(db), "--listen", "127.0.0.1:0", "--log-format", "json"]
+    command += ["--workers", str(workers), "--seal-key-file", str(key_file)]
+    began = time.perf_counter()
+    with log.open("w") as stderr, _process(command, cores, stderr=stderr) as process:
+        port = int(_serving(process, log)["address"].rpartition(":")[2])
+        took = time.perf_counter() - began
+        runtime = Runtime.open(db)
+        try:
+            pids = tuple(worker.pid for worker in _all_of(runtime, workers))
+        finally:
+            runtime.close()
+        yield Server("exhook", port, pids, took)
+
+
+@contextmanager
+def noop(kind: str, *, core: int) -> Iterator[Server]:
+    """A server that decides nothing: see noop_server.py."""
+    began = time.perf_counter()
+    with _process([str(_NOOP), kind], (core,), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline() or 0)
+        assert port, "the no-op server did not start"
+        names = {"aio": "no-op grpc.aio", "carrier": "no-op behind our carrier"}
+        yield Server(names[kind], port, (process.pid,), time.perf_counter() - began)
+
+
+@contextmanager
+def _process(arguments: list[str], cores: tuple[int, ...], **more: Any) -> Iterator[subprocess.Popen[str]]:
+    # What this shell sets must not change what is measured; the listener is the one the supervisor chooses, too.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE"}
+    with pinned(*cores):
+        process = subprocess.Popen([sys.executable, *arguments], env=environment, stdin=subprocess.DEVNULL, **more)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _serving(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
+    """The line that says that it serves."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if '"serving"' in line:
+                said: dict[str, Any] = json.loads(line)
+                return said
+        time.sleep(0.002)
+    raise RuntimeError(f"exhook did not come to serve; it says: {log.read_text()[-2000:]}")
+
+
+def _all_of(runtime: Runtime, workers: int) -> list[Any]:
+    until = time.monotonic() + START_SECONDS
+    while len(found := runtime.workers()) < workers and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(found) == workers, found
+    return found

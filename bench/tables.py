@@ -1,0 +1,84 @@
+"""Tables of figures: Markdown for people, JSON for comparison with another run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from statistics import median
+from time import perf_counter
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Cell = str | int | float | None
+
+
+class WrongAnswer(AssertionError):
+    """A benched answer was not the right one: its time is worth nothing, and the run ends."""
+
+
+@dataclass
+class Table:
+    """One table; `answers` is how many answers were compared with the right one on the way to its figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    note: str = ""
+    rows: list[tuple[Cell, ...]] = field(default_factory=list)
+    answers: int = 0
+
+    def add(self, *cells: Cell) -> None:
+        assert len(cells) == len(self.columns), (self.title, cells)
+        self.rows.append(cells)
+
+    def check(self, given: Sequence[object], right: Sequence[object]) -> None:
+        """Count answers that are right.
+
+        Raises:
+            WrongAnswer: one is not.
+        """
+        if len(given) != len(right):
+            raise WrongAnswer(f"{self.title}: {len(given)} answers to {len(right)} questions")
+        for number, (one, other) in enumerate(zip(given, right, strict=True)):
+            if one != other:
+                raise WrongAnswer(f"{self.title}: question {number} was answered {one!r}; right is {other!r}")
+        self.answers += len(given)
+
+    def markdown(self) -> str:
+        lines = [f"## {self.title}", ""]
+        lines += [_line(self.columns), _line(["---", *["--:"] * (len(self.columns) - 1)])]
+        lines += [_line([_text(cell) for cell in row]) for row in self.rows]
+        checked = f"{self.answers:,} answers checked."
+        return "\n".join([*lines, "", f"{self.note} {checked}".strip(), ""])
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def timed(run: Callable[[T], bool], asks: Sequence[T]) -> tuple[float, list[bool]]:
+    """Seconds per ask, and the answers."""
+    began = perf_counter()
+    answers = [run(ask) for ask in asks]
+    return (perf_counter() - began) / len(asks), answers
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all (0 to 1) do not exceed."""
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
+
+
+def median_ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the quotients round by round: what slows a whole round falls out of it."""
+    return median(value / other for value, other in zip(values, others, strict=True))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, int) or abs(cell) >= 100:
+        return f"{cell:,.0f}"
+    return f"{cell:.1f}" if abs(cell) >= 10 else f"{cell:.2f}"

@@ -1,0 +1,186 @@
+"""`exhook demo`: real clients against a real server and broker, every line compared with the policy."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exhook.demo.outcome import Outcome
+from exhook.demo.script import SCRIPT, Login
+from exhook.demo.table import print_table
+from store.decision import Reason
+
+POLICY = str(files("exhook.demo") / "policy.yaml")
+
+KEYS = ["title", "client_id", "tried", "happened", "reason", "rule", "as_the_policy_says"]
+
+
+def demo(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "exhook", "demo", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+def outcome(**fields: Any) -> Outcome:
+    said: dict[str, Any] = {
+        "title": "a sensor", "client_id": "c", "tried": "connect as sensors", "happened": "let in",
+        "reason": "allowed", "rule": "identity sensors [demo policy.yaml:13]", "as_the_policy_says": True,
+    }  # fmt: skip
+    return Outcome(**(said | fields))
+
+
+class TestRun:
+    def test_every_line_is_as_the_policy_says(self, tmp_path: Path) -> None:
+        """Settings of another server, in the environment, change nothing."""
+        done = demo(
+            "--json", cwd=tmp_path, EXHOOK_INSTANCE="mqtt-other", EXHOOK_CONFIG="absent.toml", EXHOOK_DECISIONS="none"
+        )
+        assert done.returncode == 0, done
+        outcomes = json.loads(done.stdout)
+        assert [list(one) for one in outcomes] == [KEYS] * len(SCRIPT)
+        assert not list(tmp_path.iterdir())
+        for one, step in zip(outcomes, SCRIPT, strict=True):
+            assert one["as_the_policy_says"], one
+            assert (one["title"], one["client_id"], one["reason"]) == (step.title, step.login.client_id, step.reason)
+            assert one["happened"] in (
+                {"let in", "subscribed", "delivered"} if step.allowed else {"refused", "not delivered"}
+            )
+            if step.rule:
+                assert re.fullmatch(rf"\w+ {step.rule} \[demo policy\.yaml:\d+\]", one["rule"])
+                assert step.rule in _line(one["rule"])
+            else:
+                assert one["rule"] == ""
+
+    def test_another_policy_is_told_from_the_script(self, tmp_path: Path) -> None:
+        folder = tmp_path / "kept"
+        folder.mkdir()
+        text = Path(POLICY).read_text(encoding="utf-8")
+        changed = text.replace('both: ["plant/office/vault/#"]', 'both: ["elsewhere/#"]').replace(
+            'subscribe: ["announce/#"]', 'subscribe: ["announce/+"]'
+        )
+        assert changed != text
+        (folder / "policy.yaml").write_text(changed, encoding="utf-8")
+        done = demo("--folder", "kept", cwd=tmp_path, COLUMNS="80", NO_COLOR="1")
+        assert done.returncode == 1, done
+        lines = done.stdout.splitlines()
+        wrong = [line for line in lines if line.startswith(" NO ")]
+        assert [re.split(r" {2,}", line)[1:3] for line in wrong] == [
+            ["… hears announcements", "refused"],
+            ["… subscribes over the vault", "subscribed"],
+        ]
+        assert lines[-1] == f"{len(SCRIPT) - 2} of {len(SCRIPT)} went as the policy says; those marked NO did not."
+        assert (folder / "policy.yaml").read_text(encoding="utf-8") == changed
+        assert (folder / "exhook.db").exists()
+
+    def test_a_server_that_does_not_start_says_why(self, tmp_path: Path) -> None:
+        folder = tmp_path / "kept"
+        folder.mkdir()
+        (folder / "policy.yaml").write_text("format: exhook/v1\ncolour: red\n")
+        done = demo("--folder", "kept", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (64, "")
+        assert done.stderr.startswith("the server did not start:\n")
+        assert "policy.yaml:2:1: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestTable:
+    """What is printed, without a server."""
+
+    @pytest.fixture
+    def outcomes(self) -> list[Outcome]:
+        """What a good run gives: the longest lines are in it."""
+        return [
+            outcome(
+                title=step.title,
+                client_id=step.login.client_id,
+                tried=f"connect as {step.login.username or 'nobody'}"
+                if step.hook == "authenticate"
+                else f"{step.hook} {step.topic}",
+                happened="not delivered",
+                reason=step.reason,
+                rule=f"permission {step.rule} [demo policy.yaml:{10 + number}]" if step.rule else "",
+            )
+            for number, step in enumerate(SCRIPT)
+        ]
+
+    @pytest.mark.parametrize("columns", [80, 120])
+    def test_each_step_takes_two_lines(
+        self, outcomes: list[Outcome], columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        print_table(outcomes, "title")
+        title, _, head, rule, *body, _, summary = capsys.readouterr().out.splitlines()
+        assert title == "title"
+        assert head.split() == ["who", "tried", "what", "what", "came", "of", "it", "by", "which", "rule"]
+        assert rule.strip(" ─") == ""
+        assert len(body) == 2 * len(SCRIPT)
+        assert max(map(len, body)) <= min(columns, 80)
+        for number, step in enumerate(SCRIPT):
+            first, second = body[2 * number : 2 * number + 2]
+            assert first.startswith(f" ok  {step.title}")
+            assert second.split()[-2 if step.rule else -1] == step.reason
+            assert (f"policy.yaml:{10 + number}" in second) is bool(step.rule)
+        assert summary == f"{len(SCRIPT)} of {len(SCRIPT)} went as the policy says."
+
+    def test_what_went_wrong_is_marked(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_table(
+            [outcome(), outcome(as_the_policy_says=False, happened="no answer", reason="not logged", rule="")], ""
+        )
+        out = capsys.readouterr().out
+        assert "\n NO  a sensor" in out
+        assert "1 of 2 went as the policy says; those marked NO did not." in out
+
+    def test_square_brackets_are_no_markup(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_table([outcome(title="[bold]x[/bold]", client_id="[red]", rule="identity [a] [b] [demo p:1]")], "t")
+        out = capsys.readouterr().out
+        assert "[bold]x[/bold]" in out
+        assert "[red] as sensors" in out
+
+    def test_no_colour_where_none_is_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        monkeypatch.setenv("TERM", "xterm-256color")
+        for no_color, coloured in (("", True), ("1", False)):
+            monkeypatch.setenv("NO_COLOR", no_color)
+            with monkeypatch.context() as patch:
+                stream = Terminal()
+                patch.setattr("sys.stdout", stream)
+                print_table([outcome(as_the_policy_says=False)], "t")
+            assert ("\x1b[31m" in stream.getvalue() or "\x1b[1;31m" in stream.getvalue()) is coloured
+
+
+class TestScript:
+    def test_the_script_tries_what_it_should(self) -> None:
+        reasons = {step.reason for step in SCRIPT}
+        assert reasons >= {
+            Reason.ALLOWED, Reason.WRONG_PASSWORD, Reason.UNKNOWN_IDENTITY, Reason.BLACKLISTED, Reason.CLIENT_ID_OWNED,
+            Reason.DENIED, Reason.NO_MATCH,
+        }  # fmt: skip
+        assert {(step.hook, step.allowed) for step in SCRIPT} == {
+            (hook, allowed) for hook in ("authenticate", "publish", "subscribe") for allowed in (True, False)
+        }
+
+    def test_passwords_do_not_show(self) -> None:
+        assert "canary" not in repr(Login("u", "c", b"canary"))
+        assert "demo-operator" not in repr(SCRIPT)
+
+
+def _line(rule: str) -> str:
+    """The line of the policy that a rule says it comes from, and the few before it, where its id may stand."""
+    number = int(rule.rpartition(":")[2].removesuffix("]"))
+    return "\n".join(Path(POLICY).read_text(encoding="utf-8").splitlines()[max(0, number - 5) : number])

@@ -1,0 +1,122 @@
+"""Metrics of all processes of a server, summed; their labels are closed sets, and nobody is named in them."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from signal import SIGKILL
+from typing import Final
+
+import pytest
+from server_under_test import HOST, PATIENCE, Asker, Server, one_of_each, samples, until
+from worker_under_test import Store, identity, instance, permission
+
+from store.decision import Reason
+
+CANARIES: Final = ("canary-user", "canary-client", "canary-password", "canary-topic", "canary-cn", "203.0.113.77")
+LABELS: Final = {
+    "hook": {"authenticate", "authorize", "publish", "subscribe"},
+    "result": {"allow", "deny", "pass", "good", "broken"},
+    "reason": {reason.value for reason in Reason},
+    "worker": {"0", "1"},
+    "le": {"0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf"},
+}
+_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = Store(tmp_path_factory.mktemp("metrics") / "exhook.db")
+    made.put(instance(), identity("alice", b"right"), permission("alice", "a/#"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(store: Store) -> Iterator[Server]:
+    with Server(store.path.parent, "--workers", "2", "--metrics", f"{HOST}:0", "--decisions", "all") as served:
+        yield served
+
+
+def decided(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """By how much each count of decisions grew."""
+    grown = {name: after[name] - before.get(name, 0) for name in after if name.startswith("exhook_decisions_total")}
+    return {name: count for name, count in grown.items() if count}
+
+
+def sample(hook: str, result: str, reason: str) -> str:
+    return f'exhook_decisions_total{{hook="{hook}",reason="{reason}",result="{result}"}}'
+
+
+def ask(broker: Asker) -> None:
+    broker.connects("c", "alice", b"right")
+    broker.connects("c", "alice", b"wrong")
+    broker.publishes("c", "alice", "a/b")
+    broker.subscribes("c", "alice", "b/#")
+
+
+ONCE = {
+    sample("authenticate", "allow", "allowed"),
+    sample("authenticate", "deny", "wrong_password"),
+    sample("publish", "allow", "allowed"),
+    sample("subscribe", "deny", "no_match"),
+}
+
+
+def test_counters_sum_over_workers_and_outlive_them(server: Server) -> None:
+    with one_of_each(server) as brokers:
+        before = server.metrics()
+        for broker in brokers.values():
+            ask(broker)
+        assert decided(before, server.metrics()) == dict.fromkeys(ONCE, len(brokers))
+    workers = server.workers()
+    os.kill(workers["0"], SIGKILL)
+    until(lambda: server.workers().get("0", workers["0"]) != workers["0"], what="another worker 0")
+    assert decided(before, server.metrics()) == dict.fromkeys(ONCE, len(brokers))
+
+
+def test_each_answer_is_timed(server: Server) -> None:
+    with Asker(server.port) as broker:
+        before = server.metrics()
+        ask(broker)
+        after = server.metrics()
+    for hook, count in (("authenticate", 2), ("publish", 1), ("subscribe", 1)):
+        name = f'exhook_decision_seconds_count{{hook="{hook}"}}'
+        assert after[name] - before.get(name, 0) == count
+        assert 0 < after[f'exhook_decision_seconds_sum{{hook="{hook}"}}'] < PATIENCE
+
+
+def test_the_revision_is_that_of_each_worker(server: Server, store: Store) -> None:
+    def revisions() -> dict[str, float]:
+        return {name: value for name, value in server.metrics().items() if name.startswith("exhook_store_revision")}
+
+    for topic in ("r/1", "r/2"):
+        revision = float(store.put(permission("alice", topic)))
+        wanted = {f'exhook_store_revision{{worker="{name}"}}': revision for name in server.workers()}
+        until(partial(_same, revisions, wanted), what=revisions)
+
+
+def _same(found: Callable[[], object], wanted: object) -> bool:
+    return found() == wanted
+
+
+def test_labels_are_closed_sets_and_nobody_is_named(server: Server) -> None:
+    user, client, password, topic, cn, address = CANARIES
+    with Asker(server.port) as broker:
+        broker.connects(client, user, password.encode(), cn=cn.encode(), peerhost=address)
+        broker.connects("c", "alice", password.encode())
+        broker.publishes(client, user, topic)
+        broker.publishes("c", "alice", topic)
+        broker.subscribes(client, "alice", f"{topic}/#", cn=cn.encode())
+        broker.publishes("c", "alice", f"\0{topic}")
+    text = server.metrics_text()
+    assert not [word for word in (*CANARIES, "alice") if word in text]
+    found = {(name, value) for name in samples(text) for name, value in _LABEL.findall(name)}
+    assert {name for name, _ in found} == set(LABELS)
+    assert not {(name, value) for name, value in found if value not in LABELS[name]}
+
+
+def test_errors_of_ours_are_none(server: Server) -> None:
+    found = server.metrics()
+    assert found["exhook_hook_errors_total"] == 0
+    assert found["exhook_shed_total"] == 0
+    assert found["exhook_half_open_calls_total"] == 0
