@@ -20,7 +20,7 @@ demo: $(STAMP)  ## scripted MQTT clients against all of it, on free ports
 	$(BIN)/exhook demo
 
 test: $(STAMP)  ## the whole suite
-	$(BIN)/python -m pytest -m 'not soak'
+	$(BIN)/python -m pytest -m 'not soak' --numprocesses auto
 
 check: $(STAMP)  ## ruff, mypy, generated code up to date
 	$(BIN)/ruff check .
