@@ -107,10 +107,9 @@ class TestFile:
             written(database, instance())
             with database.writing(actor="a", source="s", now_ms=NOW) as write:
                 write.put(allow("a"))
-                started = time.monotonic()
                 runtime.report("0", ME, 1, NOW)
                 runtime.note_denials([DENIAL])
-                assert time.monotonic() - started < 0.5
+                assert runtime.denials_of("c1") == [DENIAL]
 
 
 class TestFaults:
