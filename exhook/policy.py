@@ -21,22 +21,15 @@ from store.sync.findings import InvalidPolicy
 from store.sync.references import SecretSources
 from store.sync.thresholds import Refused
 from store.sync.wanted import UnresolvedSecrets
+from store.sync.watching import LOOK_SECONDS, FilesState, files_state
 from store.unavailable import StoreUnavailable
 from store.writing import OverQuota
-
-SUFFIXES: Final = (".yaml", ".yml")
 
 NOT_APPLIED: Final = (InvalidPolicy, UnresolvedSecrets, Refused, OverQuota, InvalidRecord)
 """What keeps a policy from being applied, through no fault of the store."""
 
-LOOK_SECONDS: Final = 0.2
-"""How often the files are looked at; they are applied once two looks see the same."""
-
 RETRY_SECONDS: Final = 5.0
 """How long a store that could not be written is left alone."""
-
-FilesState = tuple[tuple[object, ...], ...]
-"""What tells files from what they were: name, inode, times and size of each."""
 
 
 class PolicyFiles:
@@ -48,6 +41,10 @@ class PolicyFiles:
         self._one_at_a_time = asyncio.Lock()
         self._applied: FilesState | None = ()
         """The files that the last apply read; None where it is to be tried again."""
+
+    @property
+    def _paths(self) -> list[Path]:
+        return [self.settings.policy] if self.settings.policy else []
 
     async def apply_first(self) -> None:
         """Apply at the start. A broken policy stops a new server; one with a last good state goes on with it.
@@ -85,13 +82,13 @@ class PolicyFiles:
         seen = self._applied
         while True:
             await asyncio.sleep(LOOK_SECONDS if self._applied is not None else RETRY_SECONDS)
-            last, seen = seen, await asyncio.to_thread(files_state, self.settings.policy)
+            last, seen = seen, await asyncio.to_thread(files_state, self._paths)
             if seen != self._applied and seen == last:
                 await self.apply()
 
     async def _apply(self) -> None:
         async with self._one_at_a_time:
-            self._applied = await asyncio.to_thread(files_state, self.settings.policy)
+            self._applied = await asyncio.to_thread(files_state, self._paths)
             if self.settings.policy is None:
                 return
             sources = SecretSources(os.environ, self.settings.secrets_dir, self.settings.allow_env)
@@ -120,24 +117,3 @@ class PolicyFiles:
         metrics.POLICY_BROKEN.set(1)
         for line in str(error).splitlines():
             logger.error("policy not applied; the last good state stays in force", why=line)
-
-
-def files_state(policy: Path | None) -> FilesState:
-    """What the files of a policy look like; other than before, they are worth reading."""
-    if policy is None:
-        return ()
-    try:
-        folder = policy.is_dir()
-        files = sorted(one for one in policy.iterdir() if one.suffix in SUFFIXES) if folder else [policy]
-    except OSError:
-        return ((str(policy),),)
-    return tuple(_file_state(file) for file in files)
-
-
-def _file_state(file: Path) -> tuple[object, ...]:
-    try:
-        found = file.stat()
-    except OSError:
-        return (str(file),)
-    # The time of change, too: an editor or a copy may set the other back to what it was.
-    return (str(file), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -103,6 +103,15 @@ class BrokerProcess:
 
     def __init__(self) -> None:
         self._process: Process | None = None
+        self._stopping = False
+
+    async def keep(self) -> None:
+        """Wait, and say so should it end by itself; it is for trying, and is not started again."""
+        if self._process is None:
+            return
+        code = await self._process.wait()
+        if not self._stopping:
+            logger.error("the embedded broker ended; restart the server to have it again", exit_code=code)
 
     async def start(self, port: int, target: str) -> int:
         """Start it and wait until it accepts clients; its port.
@@ -119,6 +128,7 @@ class BrokerProcess:
         return int(said)
 
     async def stop(self) -> None:
+        self._stopping = True
         if self._process and self._process.returncode is None:
             self._process.terminate()
             try:

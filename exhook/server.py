@@ -133,6 +133,7 @@ class Supervisor:
     def _watch(self) -> None:
         for worker in self._workers:
             self._keep_doing(worker.keep())
+        self._keep_doing(self._broker.keep())
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         self._keep_doing(self._policy.watch())
 

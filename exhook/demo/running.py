@@ -3,6 +3,7 @@
 import json
 import queue
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -123,13 +124,15 @@ def _tell(outcomes: list[Outcome], server: DemoServer, *, as_json: bool) -> None
 
 def _stay(server: DemoServer, folder: Path) -> None:
     """Serve on, and say what to try."""
+    # As it was called: in a clone it is .venv/bin/exhook, which is on nobody's PATH.
+    program = "exhook" if shutil.which("exhook") else sys.argv[0]
     policy, db = folder / POLICY, folder / DB
     typer.echo(
         f"""
 The server goes on, with an MQTT broker (for trying, MQTT 3.1.1) on 127.0.0.1:{server.broker_port}.
   change the policy   edit {policy} and save; it is in force at once
-  ask why             exhook explain --db {db} --username sensors --client-id GID_Sensors@@@0001 subscribe '#'
-  a device's password exhook sign --db {db} --username sensors --client-id GID_Sensors@@@0002
+  ask why             {program} explain --db {db} --username sensors --client-id GID_Sensors@@@0001 subscribe '#'
+  a device's password {program} sign --db {db} --username sensors --client-id GID_Sensors@@@0002
   connect yourself    any MQTT client: user operator, password demo-operator
   stop                Ctrl-C"""
     )

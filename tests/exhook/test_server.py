@@ -1,20 +1,27 @@
 """The whole server as a process: starts, drains, refuses to start, reloads, survives its workers, dies whole."""
 
+import asyncio
+import errno
 import os
 import re
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from typing import Any
 
 import argon2
 import pytest
-from server_under_test import HOST, PATIENCE, Asker, Line, Server, port_of, until
+from server_under_test import HOST, PATIENCE, Asker, Line, Server, becomes, port_of, until
 from worker_under_test import INSTANCE, Store, identity, permission
 
+from exhook import processes
 from exhook.demo.clients import MqttClient
 from exhook.demo.script import Login
+from exhook.processes import WorkerProcess
+from exhook.settings import Settings
 from store.database import Database
 from store.records import SignMode
 from store.runtime import Runtime
@@ -195,6 +202,33 @@ class TestWorkers:
 
 
 OTHER = "mqtt-other"
+
+
+async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What took the last one may keep the next one from starting: that must not be the end of it."""
+    worker, spawn = WorkerProcess("0", Settings(db=filled.path, listen=f"{HOST}:0")), processes._spawn
+    failures: list[Sequence[str]] = []
+
+    async def short_of_memory(module: Sequence[str]) -> Any:
+        if len(failures) < 2:
+            failures.append(module)
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return await spawn(module)
+
+    await worker.start()
+    first = worker.pid
+    assert first is not None
+    keeping = asyncio.create_task(worker.keep())
+    monkeypatch.setattr(processes, "_spawn", short_of_memory)
+    os.kill(first, SIGKILL)
+    try:
+        await becomes(lambda: worker.pid != first)
+        assert len(failures) == 2
+    finally:
+        keeping.cancel()
+        await worker.stop(0)
 
 
 class TestReload:
