@@ -73,7 +73,12 @@ class Settings(BaseModel):
     )
     decision_level: Literal["debug", "info", "warning"] = Field(default="info", description="Level of those lines.")
     poll_ms: int = Field(default=20, ge=1, le=10_000, description="How often a worker looks for commits, in ms.")
-    hash_threads: int = Field(default=0, ge=0, le=256, description="Threads that hash passwords; 0: one a core.")
+    hash_threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads of a worker that hash passwords; 0: the cores, shared among the workers.",
+    )
     hash_queue: int = Field(
         default=256, ge=0, description="Verifications that may wait; one more is denied `overloaded`."
     )

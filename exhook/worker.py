@@ -47,7 +47,7 @@ class Worker:
         self._clock = clock
         self.reader = Reader(settings.db, keys)
         self.hashing = HashingPool(
-            threads=settings.hash_threads or os.cpu_count() or 1,
+            threads=settings.hash_threads or max(1, (os.cpu_count() or 1) // settings.workers),
             queue=settings.hash_queue,
             remember_seconds=settings.verified_seconds,
         )
