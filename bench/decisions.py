@@ -60,8 +60,8 @@ def run(effort: Effort) -> list[Table]:
         sizes.of_file(folder, db, keys, sample=effort.sample)
         _say("pure core, reader")
         tables = [
-            authorizing(effort.rounds),
-            authenticating(effort.rounds),
+            authorizing(2 * effort.rounds),
+            authenticating(2 * effort.rounds),
             reading(db, keys, effort.records, effort.rounds),
         ]
         _say("start")

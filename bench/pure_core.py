@@ -56,7 +56,8 @@ def authorizing(rounds: int) -> Table:
     table = Table(
         "Pure core: authorize, view cached",
         ("permissions, action, answer", "decisions/s", "µs", "naive scan µs", "times as fast"),
-        "The naive scan tests every filter with `store.topics.levels_cover`. A refusal also finds the nearest grant.",
+        "By CPU time. The naive scan tests every filter with `store.topics.levels_cover`. A refusal also finds the "
+        "nearest grant.",
     )
     for size in SIZES:
         permissions = [grant(number) for number in range(size)]
@@ -79,7 +80,8 @@ def authenticating(rounds: int) -> Table:
     table = Table(
         "Pure core: authenticate (select, verify, conclude), view cached",
         ("sign mode, answer", "decisions/s", "µs", "verify alone µs", "times verify"),
-        "argon2id runs in a pool of threads and is remembered for a minute; here it is what one verification costs.",
+        "By CPU time. argon2id runs in a pool of threads and is remembered for a minute; here it is what one "
+        "verification costs.",
     )
     argon2 = hash_password(b"password").encode()
     for mode, value, password in (

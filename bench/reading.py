@@ -3,10 +3,9 @@
 from pathlib import Path
 from random import Random
 from statistics import median
-from time import perf_counter
 
 from filling import INSTANCE, client_id, topic_of, username
-from tables import Table, median_ratio
+from tables import Table, median_ratio, timed
 
 from store.clock import now_ms
 from store.connection import connect
@@ -22,7 +21,7 @@ def reading(path: Path, keys: SealKeys, records: int, rounds: int) -> Table:
     table = Table(
         f"Reader: one client's view, store of {2 * records:,} records",
         ("what", "µs", "times a look-up"),
-        "Cold: not in the reader's cache, though in the kernel's; a known user's secret is unsealed.",
+        "By CPU time. Cold: not in the reader's cache, though in the kernel's; a known user's secret is unsealed.",
     )
     sample = min(2_000, records // (rounds + 1))
     numbers = Random(1).sample(range(records), sample * (rounds + 1))  # noqa: S311 - no secret
@@ -53,18 +52,14 @@ def _round(table: Table, reader: Reader, path: Path, numbers: list[int], turn: i
     taken["view of an unknown user, cold"] = _views(table, reader, strangers, allowed=False)
     # Two subjects a client are its own: user name and client id.
     assert reader.misses - misses >= 4 * len(numbers), "what was to be cold was cached"
-    began = perf_counter()
-    moved = [reader.poll() for _ in numbers]
-    taken["poll, nothing committed"] = (perf_counter() - began) / len(numbers)
+    taken["poll, nothing committed"], moved = timed(lambda _: reader.poll(), numbers)
     table.check(moved, [False] * len(numbers))
     taken["look-up of a row by its key"] = _look_ups(table, path, numbers)
     return taken
 
 
 def _views(table: Table, reader: Reader, clients: list[tuple[int, Client]], *, allowed: bool) -> float:
-    began = perf_counter()
-    views = [reader.view(INSTANCE, client) for _, client in clients]
-    seconds = (perf_counter() - began) / len(clients)
+    seconds, views = timed(lambda asked: reader.view(INSTANCE, asked[1]), clients)
     table.check([_may_publish(view, *one) for view, one in zip(views, clients, strict=True)], [allowed] * len(views))
     return seconds
 
@@ -81,9 +76,9 @@ def _look_ups(table: Table, path: Path, numbers: list[int]) -> float:
     )
     try:
         connection.execute(statement, (INSTANCE, username(0))).fetchone()
-        began = perf_counter()
-        rows = [connection.execute(statement, (INSTANCE, username(number))).fetchone() for number in numbers]
-        seconds = (perf_counter() - began) / len(numbers)
+        seconds, rows = timed(
+            lambda number: connection.execute(statement, (INSTANCE, username(number))).fetchone(), numbers
+        )
     finally:
         connection.close()
     table.check([row["row"] for row in rows], [number + 1 for number in numbers])

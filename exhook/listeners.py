@@ -1,7 +1,6 @@
 """Which listener a client came in by, and so which instance decides."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -40,8 +39,7 @@ class ListenerRule(BaseModel):
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What a request tells of where its client came in."""
 
     port: int

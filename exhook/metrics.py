@@ -41,11 +41,19 @@ POLICY_BROKEN: Final = Gauge(
 )
 
 
+_SERIES: Final[dict[tuple[str, bool, bool, str], tuple[Counter, Histogram]]] = {}
+"""Series by what is counted: to find one by its labels takes as long as to count."""
+
+
 def count(hook: str, decision: Decision, seconds: float) -> None:
     """Count one answer."""
-    result = "allow" if decision.allow else "pass" if decision.passed_on else "deny"
-    DECISIONS.labels(hook, result, decision.reason.value).inc()
-    SECONDS.labels(hook).observe(seconds)
+    counted = (hook, decision.allow, decision.passed_on, decision.reason.value)
+    if (series := _SERIES.get(counted)) is None:
+        result = "allow" if decision.allow else "pass" if decision.passed_on else "deny"
+        series = DECISIONS.labels(hook, result, decision.reason.value), SECONDS.labels(hook)
+        _SERIES[counted] = series
+    series[0].inc()
+    series[1].observe(seconds)
     if decision.reason in (Reason.INTERNAL_ERROR, Reason.STORE_UNAVAILABLE):
         ERRORS.inc()
     elif decision.reason is Reason.OVERLOADED:

@@ -181,6 +181,8 @@ def authorize(view: View, client: Client, action: Action, topic: str, now_ms: in
 
 def _account_mode(username: str) -> tuple[str, str]:
     """Mode and instance that a user name of an account mode names; nothing for custom authentication (seed)."""
+    if "|" not in username:
+        return "", ""
     parts = username.split("|")
     if len(parts) == 3 and parts[0] in RESERVED_MODES:  # noqa: PLR2004 - mode|key|instance
         return parts[0], parts[2]
@@ -301,12 +303,12 @@ class _Question:
             for grants in self.grants
             if (miss := grants.nearest(self.asked, self.action, self.now_ms))
         ]
-        values = self.client.placeholder_values()
-        for grants in self.grants:
-            for template in grants.templates:
-                levels = template.pattern.substitute(values)
-                if levels is not None and (near := self._near(template.permission, levels)):
-                    found.append(near)
+        templates = [template for grants in self.grants for template in grants.templates]
+        values = self.client.placeholder_values() if templates else {}
+        for template in templates:
+            levels = template.pattern.substitute(values)
+            if levels is not None and (near := self._near(template.permission, levels)):
+                found.append(near)
         # What lacks only the right action or some time came nearer than any level could.
         return max(found, key=lambda near: len(self.asked) + 1 if near.level is None else near.level, default=None)
 

@@ -80,14 +80,15 @@ class GrantIndex:
 
     def allowing(self, asked: Levels, action: Action, now_ms: int) -> Permission | None:
         """An ALLOW in force, without placeholders, that lets a client publish to `asked`, or subscribe to it."""
-        return self._allowed.covering(_Question(asked, action, now_ms)) if self._allowed.tree else None
+        return self._allowed.covering(asked, action, now_ms) if self._allowed.tree else None
 
     def denying(self, asked: Levels, action: Action, now_ms: int) -> Permission | None:
         """A DENY in force, without placeholders, that keeps a client from it: SUB asks for overlap alone."""
         if not self._denied.tree:
             return None
-        question = _Question(asked, action, now_ms)
-        return self._denied.overlapping(question) if action is Action.SUB else self._denied.covering(question)
+        if action is Action.SUB:
+            return self._denied.overlapping(_Question(asked, action, now_ms))
+        return self._denied.covering(asked, action, now_ms)
 
     def nearest(self, asked: Levels, action: Action, now_ms: int) -> Miss | None:
         """For a refusal: the ALLOW without placeholders that came nearest, and what it lacked.
@@ -95,6 +96,8 @@ class GrantIndex:
         A grant that covers `asked`, but is expired or of the other action (not both), is nearer than any whose
         filter stops short; of those in force and of the right action, the nearest stops at the deepest level.
         """
+        if not self._allowed.tree:
+            return None
         question = _Question(asked, action, now_ms)
         if almost := _first(self._allowed.tree, question.covering, question.almost):
             return Miss(almost, None, "action" if almost.in_force(now_ms) else "expired")
@@ -200,9 +203,16 @@ class _Filters:
         if len(entries) > FLAT:
             self.exact = {levels: tuple(same) for levels, same in groupby(entries, key=itemgetter(0))}
 
-    def covering(self, question: _Question) -> Permission | None:
+    def covering(self, asked: Levels, action: Action, now_ms: int) -> Permission | None:
+        if isinstance(self.tree, tuple):
+            # Most clients have a few: for them the walk below costs more than the tests.
+            for levels, permission in self.tree:
+                if levels_cover(levels, asked) and permission.action.includes(action) and permission.in_force(now_ms):
+                    return permission
+            return None
+        question = _Question(asked, action, now_ms)
         # A filter covers itself, and none that covers it is more literal.
-        for _, permission in self.exact.get(question.asked, ()):
+        for _, permission in self.exact.get(asked, ()):
             if question.live(permission):
                 return permission
         return _first(self.tree, question.covering, question.covered)
@@ -259,6 +269,8 @@ def _first(
     root: _Node, walk: Callable[[_Branch, int], Iterable[_Node]], test: Callable[[Entry], bool]
 ) -> Permission | None:
     """The first permission, in the order of `_rank`, that the walk leads to and the test passes."""
+    if isinstance(root, tuple):
+        return next((entry[1] for entry in root if test(entry)), None)
     stack: list[Iterator[_Node]] = [iter((root,))]
     while stack:
         node = next(stack[-1], None)

@@ -68,6 +68,9 @@ def parse_pattern(text: str) -> TopicPattern:
     raw = text.split("/")
     if raw[0] in _RESERVED:
         raise InvalidTopic(f"{text!r} begins with {raw[0]}; grant the topic behind the prefix")
+    if "${" not in text:
+        levels_of_all = parse_filter(text)
+        return TopicPattern(levels_of_all, levels_of_all)
     levels = tuple(_parse_level(level, text) for level in raw)
     first = levels[0] if isinstance(levels[0], str) else levels[0][0]
     if isinstance(first, tuple) and not first[0] and first[1].startswith("$"):

@@ -329,6 +329,8 @@ def check_text(field: str, text: str) -> None:
         raise InvalidRecord(field, f"an empty {field}")
     if "\0" in text:
         raise InvalidRecord(field, f"{text!r} has a NUL character, which no client can send")
+    if len(text) <= MAX_BYTES and text.isascii():
+        return
     try:
         length = len(text.encode())
     except UnicodeEncodeError:

@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
+from functools import cached_property
+from sys import intern
 from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
 
 from store.records import (
@@ -54,7 +56,7 @@ class Table(Generic[R]):
         """The key of the record of a row."""
         return tuple(row[column] for column in self.key)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Field names in the order of the record; `id` stands in the column `record_id`."""
         return tuple(field.name for field in fields(self.record) if field.name != "secrets")
@@ -65,17 +67,26 @@ class Table(Generic[R]):
 
     def from_row(self, row: Mapping[str, Any] | sqlite3.Row, secrets: Sequence[Secret] = ()) -> R:
         """The record of a row."""
-        converters = _CONVERTERS[self.record]
-        values = {name: converters.get(name, _same)(row[_column(name)]) for name in self.columns}
+        values = {name: convert(row[column]) for name, column, convert in self._reading}
         if self.has_secrets:
             values["secrets"] = tuple(secrets)
         return self.record(**values)
 
     def select(self, where: str) -> str:
         """A query of whole rows, `row` number first where there is one."""
+        return f"{self._selecting} WHERE {where}"
+
+    @cached_property
+    def _selecting(self) -> str:
         columns = ", ".join(_column(name) for name in self.columns)
         number = "" if self.record is Instance else "row, "
-        return f"SELECT {number}{columns} FROM {self.name} WHERE {where}"  # noqa: S608 - our own names alone
+        return f"SELECT {number}{columns} FROM {self.name}"  # noqa: S608 - our own names alone
+
+    @cached_property
+    def _reading(self) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
+        """Field, its column, and what makes the one of the other."""
+        converters = _CONVERTERS[self.record]
+        return tuple((name, _column(name), converters.get(name, _same)) for name in self.columns)
 
 
 INSTANCES: Final = Table("instances", Instance, ("name",))
@@ -160,9 +171,9 @@ def _same(value: Any) -> Any:
 
 
 def _converters(record: type[Record]) -> dict[str, Any]:
-    """Enumerations and booleans come out of SQLite as text and integers."""
+    """Enumerations and booleans come out of SQLite as text and integers; what all records share is one string."""
     hints = get_type_hints(record)
-    return {
+    return {"instance": intern, "source": intern} | {
         field.name: hints[field.name]
         for field in fields(record)
         if isinstance(hints[field.name], type) and issubclass(hints[field.name], StrEnum | bool)

@@ -190,6 +190,8 @@ def _check_text(text: str, noun: str) -> None:
         raise InvalidTopic(f"an empty {noun}; it needs at least one character")
     if "\0" in text:
         raise InvalidTopic(f"{text!r} has a NUL character, which MQTT forbids in a {noun}")
+    if len(text) <= MAX_BYTES and text.isascii():
+        return
     try:
         length = len(text.encode())
     except UnicodeEncodeError:

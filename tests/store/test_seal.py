@@ -95,6 +95,7 @@ def test_key_files_have_comments_and_blank_lines() -> None:
         (FIRST + " " + SECOND, 2),
         ("\N{LATIN SMALL LETTER A WITH DIAERESIS}" * 44, 2),
     ],
+    ids=["words", "too-short", "too-long", "cut-short", "two-on-a-line", "not-ascii"],
 )
 def test_a_line_that_is_no_key_is_named_by_number_and_never_shown(line: str, number: int) -> None:
     with pytest.raises(SealError) as refused:
