@@ -17,6 +17,7 @@ from store.database import Database
 from store.records import Identity, Record, Secret, SecretForm
 from store.seal import SealKeys
 from store.sync.document import load_policy
+from store.sync.hold import Hold, end_hold, holding
 from store.sync.plan import Plan, plan
 from store.sync.policy import Policy
 from store.sync.provenance import actor as this_actor
@@ -66,6 +67,8 @@ class Applied:
     """The revision that it made; the last one where nothing changed."""
     commit: str
     """The git commit of the policy, or nothing."""
+    released: Hold | None = None
+    """The hold that ended, since the policy says what the store says."""
 
     @property
     def changed(self) -> bool:
@@ -94,7 +97,7 @@ def apply_policy(
     Raises:
         InvalidPolicy: the files are no policy.
         UnresolvedSecrets: some secrets cannot be had.
-        Refused, Declined: a threshold, or the person asked.
+        Refused, Declined: a threshold, a hold, or the person asked.
         ChecksumDiffers: not the plan that was reviewed.
         OverQuota: the final state exceeds an instance's quota.
         StoreUnavailable, SealError: as `Database.open`.
@@ -108,7 +111,7 @@ def apply_policy(
             database, policy, sources, consent or Consent(), progress=progress or _silent, now_ms=now_ms
         )
         done, revision = applying.run(confirm, actor or this_actor(), commit)
-    return Applied(plan=done, policy=policy, revision=revision, commit=commit)
+    return Applied(plan=done, policy=policy, revision=revision, commit=commit, released=applying.released)
 
 
 class _Applying:
@@ -132,6 +135,7 @@ class _Applying:
         self._now_ms = now_ms
         self._expected = consent.checksum
         self._hashes: dict[HashKey, bytes] = {}
+        self.released: Hold | None = None
 
     def run(self, confirm: Confirm | None, actor: str, commit: str) -> tuple[Plan, int]:
         """Plan and ask without a lock, hash what is to be hashed, then write."""
@@ -143,7 +147,7 @@ class _Applying:
             self._expected = first.checksum
         if self._consent.label and not self._database.environment:
             self._database.label(self._consent.label)
-        if not first.changes and not first.moved:
+        if not first.changes and not first.moved and not self._holds(first):
             return first, first.revision
         self._hash(first)
         with self._database.writing(
@@ -151,6 +155,8 @@ class _Applying:
         ) as write:
             last = self._last_plan(first, write)
             self._write(last, write)
+            if not last.changes:
+                self.released = end_hold(self._database, self._policy.source)
         return last, self._database.revision
 
     def _last_plan(self, first: Plan, write: Writing) -> Plan:
@@ -177,8 +183,12 @@ class _Applying:
     def _check(self, made: Plan) -> None:
         if self._expected and self._expected.lower() != made.checksum:
             raise ChecksumDiffers(self._expected, made)
-        if found := refusals(made, self._policy, self._database.environment, self._consent):
+        holds = self._holds(made)
+        if found := refusals(made, self._policy, self._database.environment, self._consent, holds):
             raise Refused(found, made)
+
+    def _holds(self, made: Plan) -> tuple[Hold, ...]:
+        return holding(self._database, made.owners)
 
     def _write(self, made: Plan, write: Writing) -> None:
         total = len(made.changes)

@@ -60,13 +60,13 @@ class Change:
         return None if self.new is None else content(self.new)
 
 
-def checksum_of(changes: Iterable[Change], *, source: str, prune: bool) -> str:
-    """SHA-256 over the changes in their order and the flags; hexadecimal.
+def checksum_of(changes: Iterable[Change], *, source: str, prune: bool, **more: Any) -> str:
+    """SHA-256 over the changes in their order and the flags; hexadecimal. `more` tells other kinds of plans apart.
 
     Neither clock nor store revision nor places in files are part of it, so that unrelated writes and moved lines
     do not spoil a reviewed plan.
     """
-    digest = hashlib.sha256(_line({"format": "exhook-plan/v1", "source": source, "prune": prune}))
+    digest = hashlib.sha256(_line({"format": "exhook-plan/v1", "source": source, "prune": prune} | more))
     for change in changes:
         said = [change.operation, change.kind, change.key, change.source, change.before, change.after]
         digest.update(_line(said))

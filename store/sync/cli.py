@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from store.sync import commands_files, commands_store
+from store.sync import (
+    commands_compare,
+    commands_files,
+    commands_history,
+    commands_import,
+    commands_lint,
+    commands_store,
+    commands_watch,
+)
 from store.sync.console import Commands, examples
 from store.sync.exit_codes import Usage
 
@@ -53,6 +61,7 @@ app.command(
     epilog=examples(
         "exhook-sync plan policy.yaml",
         "exhook-sync plan policies/ --prune --output text --output json=plan.json",
+        "exhook-sync plan policy.yaml --against production.snapshot --output markdown=plan.md",
         "sops decrypt policy.yaml | exhook-sync plan -",
     )
 )(commands_store.plan)
@@ -69,3 +78,42 @@ app.command(epilog=examples("exhook-sync drift policy.yaml", "exhook-sync drift 
 app.command(epilog=examples("exhook-sync export -o policy.yaml", "exhook-sync export --source plant"))(
     commands_store.export
 )
+app.command(
+    epilog=examples(
+        "exhook-sync diff main",
+        "exhook-sync diff origin/main HEAD policies/ --output markdown",
+        "exhook-sync diff v1.2 --exit-zero",
+    )
+)(commands_compare.diff)
+app.command(epilog=examples("exhook-sync snapshot -o production.snapshot", "exhook-sync snapshot --db prod.db"))(
+    commands_compare.snapshot
+)
+app.command(epilog=examples("exhook-sync history", "exhook-sync history --limit 100 --json"))(commands_history.history)
+app.command("show", epilog=examples("exhook-sync show 12", "exhook-sync show 12 --json"))(commands_history.show_)
+app.command(
+    epilog=examples(
+        "exhook-sync rollback 11 --dry-run",
+        'exhook-sync rollback 11 --reason "line 3 could not publish"',
+        "exhook-sync rollback 11 --source plant --allow-regrant --yes",
+    )
+)(commands_history.rollback)
+app.command(epilog=examples("exhook-sync release", "exhook-sync release --source plant"))(commands_history.release)
+app.command(epilog=examples("exhook-sync lint policies/", "exhook-sync lint policies/ --output sarif > lint.sarif"))(
+    commands_lint.lint
+)
+app.command(
+    epilog=examples(
+        "exhook-sync watch policies/",
+        "exhook-sync watch /git/current/policies --db /var/lib/exhook/exhook.db --metrics-file exhook.prom",
+    )
+)(commands_watch.watch)
+app.command(
+    "import",
+    epilog=examples(
+        "exhook-sync import mosquitto-passwords passwd -o policy/users.yaml",
+        "exhook-sync import mosquitto-acl acl -o policy/acl.yaml --report acl.txt",
+        "exhook-sync import dynamic-security dynamic-security.json --instance mqtt-prod",
+        "exhook-sync import emqx-acl acl.conf -o policy.yaml",
+        "exhook-sync import emqx-builtin users.csv --salt-position suffix -o users.yaml",
+    ),
+)(commands_import.import_)

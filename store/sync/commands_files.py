@@ -1,6 +1,9 @@
 """The commands of `exhook-sync` that need files alone, no store."""
 
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +12,8 @@ import typer
 from store.credentials import hash_password
 from store.sync import options as opt
 from store.sync.console import say
-from store.sync.exit_codes import Usage
+from store.sync.document import InvalidPolicy, load_policy
+from store.sync.exit_codes import ExitCode, Usage
 from store.sync.sample import USERNAME, sample
 from store.sync.wording import counted
 
@@ -34,8 +38,13 @@ def init(
     say(f"Next: exhook-sync plan {path}, or exhook serve --policy {path}")
 
 
-def validate(paths: opt.Paths, quiet: opt.Quiet = False, verbose: opt.Verbose = False) -> None:
+def validate(
+    paths: opt.Paths, as_json: opt.Json = False, quiet: opt.Quiet = False, verbose: opt.Verbose = False
+) -> None:
     """Check policy files, without a store and without secrets."""
+    if as_json:
+        _validate_as_json(paths)
+        return
     policy = opt.policy(paths, quiet)
     if quiet:
         return
@@ -46,6 +55,23 @@ def validate(paths: opt.Paths, quiet: opt.Quiet = False, verbose: opt.Verbose = 
     )
     if verbose:
         say(f"source {policy.source}; instances: {', '.join(one.name for one in policy.instances) or 'none'}")
+
+
+def _validate_as_json(paths: Sequence[Path]) -> None:
+    try:
+        policy = load_policy(paths)
+    except InvalidPolicy as invalid:
+        typer.echo(json.dumps({"ok": False, "errors": [asdict(one) for one in invalid.errors]}, indent=2))
+        raise typer.Exit(ExitCode.INVALID) from None
+    said = {
+        "ok": True,
+        "source": policy.source,
+        "identities": len(policy.identities),
+        "permissions": len(policy.permissions),
+        "blacklist": len(policy.blacklist),
+        "warnings": [asdict(one) for one in policy.warnings],
+    }
+    typer.echo(json.dumps(said, indent=2))
 
 
 def hash_() -> None:

@@ -2,10 +2,10 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -18,11 +18,14 @@ from store.sync import options as opt
 from store.sync import rendering
 from store.sync.apply import apply_policy
 from store.sync.console import complain, on_terminal, say, show
-from store.sync.exit_codes import ExitCode, Usage
+from store.sync.exit_codes import ExitCode
+from store.sync.hold import holding
+from store.sync.outputs import render, written
 from store.sync.plan import Plan
 from store.sync.plan import plan as make_plan
-from store.sync.scalars import API_SOURCE
-from store.sync.thresholds import Consent, Refusal, refusals
+from store.sync.snapshot import snapshot_store
+from store.sync.stand_ins import ByName
+from store.sync.thresholds import Consent, refusals
 from store.sync.wording import counted
 
 
@@ -31,6 +34,15 @@ def plan(
     db: opt.Db = opt.DEFAULT_DB,
     prune: opt.Prune = None,
     adopt: opt.Adopt = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="SNAPSHOT", help="Plan against this snapshot of a store; no secret is needed."
+        ),
+    ] = None,
+    no_secrets: Annotated[
+        bool, typer.Option("--no-secrets", help="Resolve no secret; tell them apart by id and expiry alone.")
+    ] = False,
     output: opt.Output = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if changes are pending.")] = False,
     seal_key_file: opt.SealKeyFile = None,
@@ -44,12 +56,13 @@ def plan(
     outputs = opt.outputs(output)
     policy = opt.policy(paths, quiet)
     consent = Consent(prune=prune, adopt=frozenset(adopt or ()))
-    with _store_to_plan(db, opt.seal_keys(seal_key_file), quiet=quiet) as database:
-        sources = opt.secret_sources(secrets_dir, allow_env)
+    uncompared = no_secrets or against is not None
+    sources = ByName() if uncompared else opt.secret_sources(secrets_dir, allow_env)
+    with _store_to_plan(db, against, seal_key_file, quiet=quiet) as database:
         made = make_plan(database, policy, sources, prune=prune, now_ms=now_ms(), adopt=consent.adopt)
-        refused = refusals(made, policy, database.environment, consent)
+        refused = refusals(made, policy, database.environment, consent, holding(database, made.owners))
     for form, file in outputs:
-        _render(made, refused, form, file, everything=show_all or verbose, quiet=quiet)
+        render(made, refused, form, file, everything=show_all or verbose, quiet=quiet)
     if (made.changes or made.foreign) and not exit_zero:
         raise typer.Exit(ExitCode.PENDING)
 
@@ -91,7 +104,7 @@ def apply(
     def confirm(made: Plan) -> bool:
         nonlocal shown
         shown = True
-        show(rendering.text(made, everything=everything), to_stderr=True)
+        show(rendering.text(made, everything=everything, fingerprints=True), to_stderr=True)
         return typer.confirm(f"Remove {counted(len(made.removals), 'record')}?", err=True)
 
     asks = on_terminal() and not yes
@@ -111,9 +124,11 @@ def apply(
         typer.echo(rendering.as_json(done.plan, revision=done.revision, commit=done.commit))
     elif not quiet:
         if not shown:
-            show(rendering.text(done.plan, everything=everything))
+            show(rendering.text(done.plan, everything=everything, fingerprints=sys.stdout.isatty()))
         at = f" (commit {done.commit})" if done.commit else ""
         say(f"applied as revision {done.revision}{at}" if done.changed else "nothing to change")
+        if done.released:
+            say(f"the hold on {done.released.source} is over: the files say what the store says")
 
 
 def drift(
@@ -137,7 +152,7 @@ def drift(
         typer.echo(rendering.as_json(made))
     elif not quiet and differs:
         say("+ in the files alone   ~ differs   - in the store alone")
-        show(rendering.text(made, everything=show_all or verbose))
+        show(rendering.text(made, everything=show_all or verbose, fingerprints=sys.stdout.isatty()))
     elif not quiet:
         say("no drift: the store says what the files say")
     if differs:
@@ -157,19 +172,24 @@ def export(
 ) -> None:
     """Write the records of one source as a policy file. Secrets stay in the store, as `stored: true`."""
     with Database.open(db, opt.seal_keys(seal_key_file), create=False) as database:
-        owner = _owner(source, exporting.sources_of(database), db)
+        owner = opt.owner(source, exporting.sources_of(database), db)
         if file is None:
             exporting.export(database, owner, sys.stdout)
             return
-        with _written(file) as stream:
+        with written(file) as stream:
             exporting.export(database, owner, stream)
     if not quiet:
         say(f"{file} is written: the records of {owner}")
 
 
 @contextmanager
-def _store_to_plan(path: Path, keys: SealKeys, *, quiet: bool) -> Iterator[Database]:
-    """The store, or an empty one where there is none: a plan makes no file."""
+def _store_to_plan(path: Path, snapshot: Path | None, seal_key_file: Path | None, *, quiet: bool) -> Iterator[Database]:
+    """The snapshot, or the store, or an empty one where there is none: a plan makes no file."""
+    if snapshot is not None:
+        with snapshot_store(snapshot) as database:
+            yield database
+        return
+    keys = opt.seal_keys(seal_key_file)
     if path.exists():
         with Database.open(path, keys, create=False) as database:
             yield database
@@ -183,20 +203,6 @@ def _store_to_plan(path: Path, keys: SealKeys, *, quiet: bool) -> Iterator[Datab
         yield empty
 
 
-def _render(
-    made: Plan, refused: Sequence[Refusal], form: str, file: Path | None, *, everything: bool, quiet: bool
-) -> None:
-    lines = rendering.text(made, refused, everything=everything)
-    if file is not None:
-        with _written(file) as stream:
-            plain = "\n".join(line.plain for line in lines)
-            stream.write((rendering.as_json(made, refused) if form == "json" else plain) + "\n")
-    elif form == "json":
-        typer.echo(rendering.as_json(made, refused))
-    elif not quiet:
-        show(lines)
-
-
 def _warn_unsealed(made: Plan, db: Path, keys: SealKeys) -> None:
     if keys.primary == PLAIN and any(_has_key(change.new) for change in made.changes):
         complain([f"{db}: warning: secrets are stored unsealed, for no seal key is given; see --seal-key-file"])
@@ -205,24 +211,3 @@ def _warn_unsealed(made: Plan, db: Path, keys: SealKeys) -> None:
 def _has_key(record: Record | None) -> bool:
     """Whether the store now holds a secret that must be readable."""
     return isinstance(record, Identity) and any(secret.form is SecretForm.KEY for secret in record.secrets)
-
-
-def _owner(asked: str, sources: Sequence[str], db: Path) -> str:
-    """The source to export: the one asked for, or the only one there is."""
-    owners = [asked] if asked else [one for one in sources if one != API_SOURCE] or list(sources)
-    if len(owners) == 1 and owners[0] in sources:
-        return owners[0]
-    known = f"name one of its sources by --source: {', '.join(sources)}" if sources else "apply a policy to it first"
-    raise Usage(
-        f"{db}: holds {'no records' if asked or not sources else 'records of several sources'}"
-        f"{f' of {asked}' if asked else ''}; {known}"
-    )
-
-
-@contextmanager
-def _written(file: Path) -> Iterator[TextIO]:
-    try:
-        with file.open("w", encoding="utf-8") as stream:
-            yield stream
-    except OSError as error:
-        raise Usage(f"{file}: cannot be written ({error.strerror}); name a file in a folder that exists") from None

@@ -6,7 +6,10 @@ from typing import Final
 from store.seal import SealError
 from store.sync.apply import ChecksumDiffers, Declined
 from store.sync.document import InvalidPolicy
+from store.sync.git import GitFailed
+from store.sync.past import NotRestorable, UnknownRevision
 from store.sync.references import UnresolvedSecret
+from store.sync.rollback import StoreChanged
 from store.sync.thresholds import Refused
 from store.sync.wanted import UnresolvedSecrets
 from store.unavailable import StoreUnavailable
@@ -18,7 +21,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     PENDING = 2
-    """`plan`: there are changes to apply."""
+    """`plan`, `diff`: there are changes to apply."""
     INVALID = 3
     REFUSED = 4
     CHECKSUM = 5
@@ -42,12 +45,16 @@ EXIT_CODES: Final[dict[type[BaseException], ExitCode]] = {
     Refused: ExitCode.REFUSED,
     Declined: ExitCode.REFUSED,
     OverQuota: ExitCode.REFUSED,
+    NotRestorable: ExitCode.REFUSED,
     ChecksumDiffers: ExitCode.CHECKSUM,
+    StoreChanged: ExitCode.CHECKSUM,
     UnresolvedSecret: ExitCode.SECRET,
     UnresolvedSecrets: ExitCode.SECRET,
     StoreUnavailable: ExitCode.STORE,
     SealError: ExitCode.STORE,
     Usage: ExitCode.USAGE,
+    GitFailed: ExitCode.USAGE,
+    UnknownRevision: ExitCode.USAGE,
     KeyboardInterrupt: ExitCode.INTERRUPTED,
 }
 

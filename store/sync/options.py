@@ -11,7 +11,9 @@ from store.seal import SealKeys
 from store.sync.console import complain
 from store.sync.document import Policy, load_policy
 from store.sync.exit_codes import Usage
+from store.sync.outputs import FORMS
 from store.sync.references import SecretSources
+from store.sync.scalars import API_SOURCE
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Policy files or folders; - is standard input.")]
 Db = Annotated[Path, typer.Option("--db", envvar="EXHOOK_DB", metavar="FILE", help="The store.")]
@@ -47,7 +49,11 @@ MaxClientsLosing = Annotated[
 ]
 Output = Annotated[
     list[str] | None,
-    typer.Option("--output", metavar="text|json[=FILE]", help="How to show it; repeatable, each may go to a file."),
+    typer.Option(
+        "--output",
+        metavar="text|json|markdown|gitlab[=FILE]",
+        help="How to show it; repeatable, each may go to a file.",
+    ),
 ]
 AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Let a policy through that lets nobody in.")]
 AllowProtected = Annotated[
@@ -63,7 +69,6 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors alone."
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every change, and traces of internal errors.")]
 
 DEFAULT_DB: Final = Path("exhook.db")
-FORMS: Final = ("text", "json")
 
 
 def seal_keys(file: Path | None) -> SealKeys:
@@ -85,7 +90,7 @@ def outputs(written: Sequence[str] | None) -> list[tuple[str, Path | None]]:
     for one in written or ["text"]:
         form, given, file = one.partition("=")
         if form not in FORMS or (given and not file):
-            raise Usage(f"--output {one}: no such output; write text, json, or json=FILE")
+            raise Usage(f"--output {one}: no such output; write {', '.join(FORMS)}, or one of them =FILE")
         found.append((form, Path(file) if file else None))
     return found
 
@@ -109,3 +114,19 @@ def policy(paths: Sequence[Path], quiet: bool) -> Policy:
 def warn(read: Policy) -> None:
     """What is allowed in the files, and seldom meant."""
     complain([f"{one.file}:{one.line}:{one.column}: warning: {one.message}" for one in read.warnings])
+
+
+def owner(asked: str, sources: Sequence[str], db: Path) -> str:
+    """The source that is meant: the one asked for, or the only one there is beside the API.
+
+    Raises:
+        Usage: there is no such source, or there are several.
+    """
+    owners = [asked] if asked else [one for one in sources if one != API_SOURCE] or list(sources)
+    if len(owners) == 1 and owners[0] in sources:
+        return owners[0]
+    known = f"name one of its sources by --source: {', '.join(sources)}" if sources else "apply a policy to it first"
+    raise Usage(
+        f"{db}: holds {'no records' if asked or not sources else 'records of several sources'}"
+        f"{f' of {asked}' if asked else ''}; {known}"
+    )

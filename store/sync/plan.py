@@ -10,8 +10,10 @@ from store.database import Database
 from store.records import Identity, Instance, Record
 from store.sync.affected import Losing, Readmitted, losing, readmitted
 from store.sync.change import Change, checksum_of
+from store.sync.counts import identities_in, records_in
 from store.sync.policy import IdentitySpec, Policy
 from store.sync.references import SecretSources
+from store.sync.stand_ins import Compared, IdentitySecrets
 from store.sync.wanted import UnresolvedSecrets, WantedSecrets
 from store.sync.wording import handle
 from store.tables import BLACKLIST, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES, Table
@@ -67,6 +69,8 @@ class Plan:
     losing: tuple[Losing, ...]
     readmitted: tuple[Readmitted, ...]
     checksum: str
+    compared: Compared = Compared.VALUE
+    """By what secrets were told apart; only a plan by value has a checksum to apply by."""
 
     def count(self, operation: Operation) -> int:
         return sum(change.operation is operation for change in self.changes)
@@ -77,6 +81,11 @@ class Plan:
         return tuple(one for one in self.changes if one.operation is Operation.REMOVE and one.source == self.source)
 
     @property
+    def owners(self) -> frozenset[str]:
+        """Whose records it concerns: those of its own source, and what it takes over."""
+        return frozenset({self.source, *(change.old.source for change in self.changes if change.old is not None)})
+
+    @property
     def clients_losing(self) -> int:
         """An estimate; see `store.sync.affected`."""
         return sum(one.clients for one in self.losing)
@@ -85,7 +94,7 @@ class Plan:
 def plan(
     database: Database,
     policy: Policy,
-    sources: SecretSources,
+    sources: SecretSources | IdentitySecrets,
     *,
     prune: bool | None,
     now_ms: int,
@@ -94,26 +103,27 @@ def plan(
     """Compare the policy with what its source has in the store, at one revision.
 
     `prune` overrides what the policy says, where it is not None; `adopt` adds to what the policy adopts: owners,
-    or ids of records.
+    or ids of records. `sources` may be stand-ins for secrets that are not at hand.
 
     Raises:
         UnresolvedSecrets: some secrets cannot be had.
         StoreUnavailable: the store cannot be read.
     """
     pruning = policy.sync.prune if prune is None else prune
-    with told_clearly(database.path), _one_revision(database):
-        return _Planning(database, policy, sources, pruning, frozenset({*policy.sync.adopt, *adopt})).plan(now_ms)
+    secrets = WantedSecrets(database, sources) if isinstance(sources, SecretSources) else sources
+    with told_clearly(database.path), one_revision(database):
+        return _Planning(database, policy, secrets, pruning, frozenset({*policy.sync.adopt, *adopt})).plan(now_ms)
 
 
 class _Planning:
     """One comparison, in the making."""
 
     def __init__(
-        self, database: Database, policy: Policy, sources: SecretSources, prune: bool, adopt: frozenset[str]
+        self, database: Database, policy: Policy, secrets: IdentitySecrets, prune: bool, adopt: frozenset[str]
     ) -> None:
         self._database = database
         self._policy = policy
-        self._secrets = WantedSecrets(database, sources)
+        self._secrets = secrets
         self._prune = prune
         self._adopt = adopt
         self._owned = 0
@@ -133,6 +143,8 @@ class _Planning:
             raise UnresolvedSecrets(tuple(self._secrets.errors))
         ordered = [*self._puts, *reversed(self._removals)]
         changes = tuple(change for kind in ordered for change in sorted(kind, key=lambda change: change.key))
+        compared = self._secrets.compared
+        more = {} if compared is Compared.VALUE else {"secrets": compared}
         return Plan(
             source=self._policy.source,
             prune=self._prune,
@@ -143,9 +155,10 @@ class _Planning:
             kept=tuple(self._kept),
             foreign=tuple(self._foreign),
             in_use=tuple(self._in_use),
-            losing=() if fresh else losing(filter(self._takes_away, changes), now_ms, self._identities_of),
+            losing=() if fresh else losing(filter(self._takes_away, changes), now_ms, self._identities_in),
             readmitted=readmitted(changes, now_ms),
-            checksum=checksum_of(changes, source=self._policy.source, prune=self._prune),
+            checksum=checksum_of(changes, source=self._policy.source, prune=self._prune, **more),
+            compared=compared,
         )
 
     def _takes_away(self, change: Change) -> bool:
@@ -249,13 +262,8 @@ class _Planning:
 
     def _others_in(self, instance: Instance) -> dict[str, int]:
         """How many records of other sources an instance holds."""
-        counts: dict[str, int] = {}
-        for table in TABLES[1:]:
-            for source, count in self._database.connection.execute(
-                f"SELECT source, count(*) FROM {table.name} WHERE instance = ? AND source <> ? GROUP BY source",  # noqa: S608 - our own names
-                (instance.name, self._policy.source),
-            ):
-                counts[source] = counts.get(source, 0) + count
+        counts = records_in(self._database, instance.name)
+        counts.pop(self._policy.source, None)
         return counts
 
     def _record(self, asked: Wanted, stored: Record | None) -> Record | None:
@@ -264,15 +272,12 @@ class _Planning:
             return asked
         return self._secrets.identity(asked, stored if isinstance(stored, Identity) else None)
 
-    def _identities_of(self, instance: str) -> int:
-        row = self._database.connection.execute(
-            "SELECT n FROM tallies WHERE instance = ? AND kind = 'identity'", (instance,)
-        ).fetchone()
-        return int(row[0]) if row else 0
+    def _identities_in(self, instance: str) -> int:
+        return identities_in(self._database, instance)
 
 
 @contextmanager
-def _one_revision(database: Database) -> Iterator[None]:
+def one_revision(database: Database) -> Iterator[None]:
     """One read transaction around all that is read, unless one stands already."""
     begun = not database.connection.in_transaction
     if begun:

@@ -1,4 +1,4 @@
-"""A plan as text for people, and as JSON for scripts. No secret and no fingerprint is in either.
+"""A plan as text for people, and as JSON for scripts. No secret is in either, fingerprints on a terminal alone.
 
 Text from files and from the store is printed as it is, never as markup, and cannot steer a terminal.
 """
@@ -13,11 +13,15 @@ from store.changes import Operation
 from store.records import Identity, Record
 from store.sync.affected import Losing, Readmitted
 from store.sync.change import Change
+from store.sync.differences import differences, secret_changes
 from store.sync.plan import Foreign, Plan
+from store.sync.recorded import without_fingerprints
+from store.sync.stand_ins import Compared
 from store.sync.thresholds import Refusal
 from store.sync.wording import counted, describe, describe_subject, moment, printable, some
 from store.tables import TABLES
 
+DEFAULT_SECRET: Final = "default"  # noqa: S105 - the name of a secret that was given none
 SHOWN: Final = 50
 """Changes of a kind that are shown, unless all are asked for."""
 
@@ -33,31 +37,48 @@ _NAMED: Final = 20
 _CONNECTED: Final = "  (felt at the next publish or subscribe; a subscription that stands ends with the connection)"
 
 
-def text(plan: Plan, refused: Sequence[Refusal] = (), *, everything: bool = False) -> Iterator[Text]:
-    """The lines of a plan. `everything` lifts the limit of `SHOWN` changes a kind."""
-    for table in TABLES:
-        changes = [change for change in plan.changes if change.kind == table.kind]
-        if changes:
-            yield Text(_TITLES[table.kind], style="bold")
-            shown = changes if everything else changes[:SHOWN]
-            for change in shown:
-                yield from _change_lines(change)
-            if len(shown) < len(changes):
-                yield _line(f"  … and {len(changes) - len(shown):,} more; --all shows them", "dim")
-    foreign = (f"  {describe(one.wanted)}: {one.owner}" for one in plan.foreign)
-    yield from _some("another source owns", foreign, len(plan.foreign))
-    yield from _affected_lines(plan)
+def text(
+    plan: Plan, refused: Sequence[Refusal] = (), *, everything: bool = False, fingerprints: bool = False
+) -> Iterator[Text]:
+    """The lines of a plan. `everything` lifts the limit of `SHOWN` changes a kind; fingerprints are for a terminal."""
+    yield from changes_text(plan.changes, everything=everything, fingerprints=fingerprints)
+    foreign = (f"{describe(one.wanted)}: {one.owner}" for one in plan.foreign)
+    yield from titled("another source owns", foreign, len(plan.foreign))
+    yield from losing_text(plan)
+    yield from titled("is let back in", map(_returns, plan.readmitted), len(plan.readmitted))
     for refusal in refused:
-        yield _line(f"apply would refuse: {refusal}", "bold red")
-    yield _line(summary(plan), "bold")
-    yield _line(f"checksum {plan.checksum}", "dim")
+        yield line(f"apply would refuse: {refusal}", "bold red")
+    yield line(summary(plan), "bold")
+    if plan.compared is Compared.VALUE:
+        yield line(f"checksum {plan.checksum}", "dim")
+    else:
+        yield line(plan.compared.remark, "yellow")
     if plan.kept:
         names = some([describe(record) for record in plan.kept], _NAMED)
-        yield _line(
+        yield line(
             f"{counted(len(plan.kept), 'record')} left the policy and {'stays' if len(plan.kept) == 1 else 'stay'} "
             f"in force, since nothing is pruned (--prune removes): {names}",
             "yellow",
         )
+
+
+def changes_text(changes: Sequence[Change], *, everything: bool = False, fingerprints: bool = False) -> Iterator[Text]:
+    """The lines of changes, grouped by kind."""
+    for title, group in grouped(changes):
+        yield Text(title, style="bold")
+        shown = group if everything else group[:SHOWN]
+        for change in shown:
+            yield from _change_lines(change, fingerprints)
+        if len(shown) < len(group):
+            yield line(f"  … and {len(group) - len(shown):,} more; --all shows them", "dim")
+
+
+def grouped(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
+    """The changes of each kind that has some, under its title."""
+    for table in TABLES:
+        group = [change for change in changes if change.kind == table.kind]
+        if group:
+            yield _TITLES[table.kind], group
 
 
 def summary(plan: Plan) -> str:
@@ -74,11 +95,12 @@ def as_json(plan: Plan, refused: Sequence[Refusal] = (), **more: Any) -> str:
         "format": "exhook-plan/v1",
         "source": plan.source,
         "prune": plan.prune,
-        "checksum": plan.checksum,
+        "checksum": plan.checksum if plan.compared is Compared.VALUE else None,
+        "secrets_compared": plan.compared.value,
         "summary": {operation.value: plan.count(operation) for operation in _MARKS}
         | {"clients_losing": plan.clients_losing, "kept": len(plan.kept)},
         "changes": [_change_json(change) for change in plan.changes],
-        "kept": [_record_json(record) for record in plan.kept],
+        "kept": [record_json(record) for record in plan.kept],
         "foreign": [_foreign_json(one) for one in plan.foreign],
         "losing": [_losing_json(one) for one in plan.losing],
         "readmitted": [_readmitted_json(one) for one in plan.readmitted],
@@ -87,72 +109,43 @@ def as_json(plan: Plan, refused: Sequence[Refusal] = (), **more: Any) -> str:
     return json.dumps(said | more, indent=2)
 
 
-def _change_lines(change: Change) -> Iterator[Text]:
+def _change_lines(change: Change, fingerprints: bool) -> Iterator[Text]:
     mark, colour = _MARKS[change.operation]
-    line = _line(f"  {mark} {describe(change.record)}", colour)
+    first = line(f"  {mark} {describe(change.record)}", colour)
     named = f"  [{change.record.id}]" if change.record.id else ""
     place = f"  {change.origin}" if change.origin else ""
-    line.append(printable(named + place), style="dim")
-    yield line
+    first.append(printable(named + place), style="dim")
+    yield first
+    for more in _details(change, fingerprints):
+        yield line(f"      {more}", "")
+
+
+def _details(change: Change, fingerprints: bool) -> Iterator[str]:
+    """What a change changes; of an identity that is added, its secrets."""
     if change.operation is Operation.CHANGE:
-        for difference in _differences(change):
-            yield _line(f"      {difference}", "")
+        yield from differences(change, fingerprints=fingerprints)
+    elif isinstance(change.new, Identity):
+        secrets = secret_changes({}, change.after or {}, fingerprints=fingerprints)
+        if fingerprints or set(secrets) != {DEFAULT_SECRET}:
+            yield from (f"secret {name}: {what}" for name, what in secrets.items())
 
 
-def _differences(change: Change) -> Iterator[str]:
-    """What a change changes, field by field."""
-    before, after = change.before or {}, change.after or {}
-    for field in sorted((before.keys() | after.keys()) - {"secrets"}):
-        if before.get(field) != after.get(field):
-            was, will = (_value(field, getattr(record, field)) for record in (change.old, change.new))
-            yield f"{'owner' if field == 'source' else field}: {was} → {will}"
-    if before.get("secrets") != after.get("secrets"):
-        for name, what in _secret_changes(before, after).items():
-            yield f"secret {name}: {what}"
-
-
-def _secret_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    """What becomes of each secret that does not stay as it is, by its id."""
-    old = {secret["id"]: secret for secret in before.get("secrets", ())}
-    new = {secret["id"]: secret for secret in after.get("secrets", ())}
-    found = {}
-    for name in sorted(old.keys() | new.keys()):
-        if name not in old:
-            found[name] = "added"
-        elif name not in new:
-            found[name] = "removed"
-        elif old[name]["fingerprint"] != new[name]["fingerprint"]:
-            found[name] = "another value"
-        elif old[name] != new[name]:
-            was, will = (_value("expires_at", one[name].get("expires_at")) for one in (old, new))
-            found[name] = f"expires {was} → {will}"
-    return found
-
-
-def _value(field: str, value: Any) -> str:
-    if field == "expires_at":
-        return "never" if value is None else moment(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "none" if value is None or value == "" else str(value)
-
-
-def _affected_lines(plan: Plan) -> Iterator[Text]:
-    losing = (f"  {describe_subject(one.subject)}: {', '.join(one.why)}" for one in plan.losing)
-    yield from _some("loses something", losing, len(plan.losing))
+def losing_text(plan: Plan) -> Iterator[Text]:
+    """Who loses something, and when it is felt."""
+    losing = (f"{describe_subject(one.subject)}: {', '.join(one.why)}" for one in plan.losing)
+    yield from titled("loses something", losing, len(plan.losing))
     if plan.losing:
-        yield _line(_CONNECTED, "dim")
-    back = (f"  {_returns(one)}" for one in plan.readmitted)
-    yield from _some("is let back in", back, len(plan.readmitted))
+        yield line(_CONNECTED, "dim")
 
 
-def _some(title: str, lines: Iterable[str], count: int) -> Iterator[Text]:
+def titled(title: str, lines: Iterable[str], count: int) -> Iterator[Text]:
+    """A list under a title, cut where it is long; nothing where it is empty."""
     if count:
         yield Text(title, style="bold")
-    for line, _ in zip(lines, range(_NAMED), strict=False):
-        yield _line(line, "")
+    for one, _ in zip(lines, range(_NAMED), strict=False):
+        yield line(f"  {one}", "")
     if count > _NAMED:
-        yield _line(f"  … and {count - _NAMED:,} more; --output json names them", "dim")
+        yield line(f"  … and {count - _NAMED:,} more; JSON names them", "dim")
 
 
 def _returns(one: Readmitted) -> str:
@@ -160,20 +153,22 @@ def _returns(one: Readmitted) -> str:
     return f"{describe_subject(one.subject)} {when}"
 
 
-def _line(said: str, style: str) -> Text:
+def line(said: str, style: str) -> Text:
+    """A line that a stranger's text in it cannot bring out of line."""
     return Text(printable(said), style=style)
 
 
 def _change_json(change: Change) -> dict[str, Any]:
-    said: dict[str, Any] = {"operation": change.operation.value, **_record_json(change.record)}
+    said: dict[str, Any] = {"operation": change.operation.value, **record_json(change.record)}
     before, after = change.before, change.after
-    said["before"], said["after"] = _content_json(before), _content_json(after)
+    said["before"], said["after"] = without_fingerprints(before), without_fingerprints(after)
     if isinstance(change.record, Identity):
-        said["secrets_changed"] = _secret_changes(before or {}, after or {})
+        said["secrets_changed"] = secret_changes(before or {}, after or {})
     return said
 
 
-def _record_json(record: Record) -> dict[str, Any]:
+def record_json(record: Record) -> dict[str, Any]:
+    """Which record it is, and where it was written down."""
     return {
         "kind": record.kind,
         "key": list(map(str, record.key)),
@@ -181,16 +176,6 @@ def _record_json(record: Record) -> dict[str, Any]:
         "source": record.source,
         "origin": record.origin,
     }
-
-
-def _content_json(content: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a record says, without the fingerprints of its secrets."""
-    if content is None or "secrets" not in content:
-        return content
-    secrets = [
-        {name: value for name, value in secret.items() if name != "fingerprint"} for secret in content["secrets"]
-    ]
-    return content | {"secrets": secrets}
 
 
 def _foreign_json(one: Foreign) -> dict[str, Any]:
@@ -205,5 +190,5 @@ def _readmitted_json(one: Readmitted) -> dict[str, Any]:
     return {
         **one.subject._asdict(),
         "at": None if one.at is None else moment(one.at),
-        "record": _record_json(one.record),
+        "record": record_json(one.record),
     }

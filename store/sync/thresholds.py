@@ -3,12 +3,13 @@
 There is no flag for all of it: whoever lets many removals through has not thereby let an empty policy through.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from store.sync.hold import Hold
 from store.sync.plan import InUse, Plan
-from store.sync.policy import Policy
+from store.sync.policy import Policy, SyncRules
 from store.sync.wording import counted, describe, describe_subject, handle, some
 
 REMOVALS_PERCENT: Final = 30
@@ -57,17 +58,32 @@ class Refused(Exception):
         self.plan = plan
 
 
-def refusals(plan: Plan, policy: Policy, environment: str, consent: Consent) -> tuple[Refusal, ...]:
-    """All reasons at once. `environment` is the label of the store."""
+def refusals(
+    plan: Plan, policy: Policy, environment: str, consent: Consent, holds: Iterable[Hold] = ()
+) -> tuple[Refusal, ...]:
+    """All reasons at once. `environment` is the label of the store, `holds` those on the sources concerned."""
     return (
+        *_held(plan, holds),
         *_environment(policy, environment, consent.label),
         *_empty(policy, consent),
         *_foreign(plan),
         *map(_in_use, plan.in_use),
-        *_protected(plan, consent),
-        *_removals(plan, policy, consent),
-        *_clients_losing(plan, policy, consent),
+        *limits(plan, policy.sync, consent),
     )
+
+
+def limits(plan: Plan, rules: SyncRules, consent: Consent) -> tuple[Refusal, ...]:
+    """The reasons that lie in what would be lost."""
+    return (
+        *_protected(plan, consent),
+        *_removals(plan, rules, consent),
+        *_clients_losing(plan, rules, consent),
+    )
+
+
+def _held(plan: Plan, holds: Iterable[Hold]) -> Iterator[Refusal]:
+    if plan.changes:
+        yield from (Refusal("held", f"{hold.sentence}; {hold.mend}") for hold in holds)
 
 
 def _environment(policy: Policy, environment: str, label: str) -> Iterator[Refusal]:
@@ -133,9 +149,9 @@ def _protected(plan: Plan, consent: Consent) -> Iterator[Refusal]:
         )
 
 
-def _removals(plan: Plan, policy: Policy, consent: Consent) -> Iterator[Refusal]:
+def _removals(plan: Plan, rules: SyncRules, consent: Consent) -> Iterator[Refusal]:
     count = len(plan.removals)
-    said = _over_removals(count, plan.owned, policy, consent)
+    said = _over_removals(count, plan.owned, rules, consent)
     if said:
         yield Refusal(
             "removals",
@@ -144,21 +160,21 @@ def _removals(plan: Plan, policy: Policy, consent: Consent) -> Iterator[Refusal]
         )
 
 
-def _over_removals(count: int, owned: int, policy: Policy, consent: Consent) -> str:
+def _over_removals(count: int, owned: int, rules: SyncRules, consent: Consent) -> str:
     """The limit that is exceeded, or nothing."""
     if consent.max_removals is not None:
         return f"and --max-removals allows {consent.max_removals:,}" if count > consent.max_removals else ""
-    if policy.sync.removals is not None:
-        return f"and sync.limits allows {policy.sync.removals:,}" if count > policy.sync.removals else ""
-    own = policy.sync.removals_percent
+    if rules.removals is not None:
+        return f"and sync.limits allows {rules.removals:,}" if count > rules.removals else ""
+    own = rules.removals_percent
     percent = REMOVALS_PERCENT if own is None else own
     if owned < REMOVALS_FROM or count * 100 <= owned * percent:
         return ""
     return f"and {'sync.limits allows' if own is not None else 'the limit is'} {percent} %"
 
 
-def _clients_losing(plan: Plan, policy: Policy, consent: Consent) -> Iterator[Refusal]:
-    own, flag = policy.sync.clients_losing_access, consent.max_clients_losing
+def _clients_losing(plan: Plan, rules: SyncRules, consent: Consent) -> Iterator[Refusal]:
+    own, flag = rules.clients_losing_access, consent.max_clients_losing
     limit = own if flag is None else flag
     if limit is None or plan.clients_losing <= limit:
         return

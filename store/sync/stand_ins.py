@@ -1,0 +1,90 @@
+"""Identities without their secrets, for plans that are made where no secret is at hand."""
+
+import secrets
+from dataclasses import replace
+from enum import StrEnum
+from typing import Protocol
+
+from store.records import Identity, Secret, SecretForm, SignMode
+from store.seal import fingerprint
+from store.sync.policy import IdentitySpec
+from store.sync.recorded import NO_VALUE
+from store.sync.references import SecretReference
+
+
+class Compared(StrEnum):
+    """By what a plan tells a secret from another."""
+
+    VALUE = "value"
+    """By fingerprint, as an apply does."""
+    NAME = "name"
+    """By id and expiry alone: another value does not show."""
+    REFERENCE = "reference"
+    """By what the files say of it: variable, file or hash."""
+
+    @property
+    def remark(self) -> str:
+        """What a plan says of it; nothing where it is as in an apply."""
+        return {
+            Compared.VALUE: "",
+            Compared.NAME: "secrets were not compared, but for their ids and expiry; a checksum to apply by needs them",
+            Compared.REFERENCE: "secrets were compared by where the files say they are found, not by value",
+        }[self]
+
+
+class IdentitySecrets(Protocol):
+    """Finds the secrets of one identity after the other; `errors` collects what could not be had."""
+
+    compared: Compared
+    errors: list[str]
+
+    def identity(self, spec: IdentitySpec, stored: Identity | None) -> Identity | None:
+        """The identity with its secrets, or None where some cannot be had."""
+
+
+class ByName:
+    """Secrets that are compared by id and expiry alone; none is resolved."""
+
+    compared = Compared.NAME
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def identity(self, spec: IdentitySpec, stored: Identity | None) -> Identity:
+        """The identity; a secret that is stored under the same id counts as the same one."""
+        known = {secret.id: secret for secret in stored.secrets} if stored else {}
+        return spec.identity(
+            tuple(
+                replace(known[one.id], expires_at=one.expires_at) if one.id in known else stand_in(spec, one)
+                for one in spec.secrets
+            )
+        )
+
+
+class ByReference:
+    """Secrets that are compared by what the files say of them; none is resolved."""
+
+    compared = Compared.REFERENCE
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        # The key is forgotten with the plan, so that no fingerprint of a literal secret outlives it.
+        self._key = secrets.token_bytes(32)
+
+    def identity(self, spec: IdentitySpec, stored: Identity | None = None) -> Identity:
+        """The identity; `stored` tells nothing that is needed."""
+        del stored
+        return spec.identity(
+            tuple(stand_in(spec, one, fingerprint(self._key, one.kind, one.value.encode())) for one in spec.secrets)
+        )
+
+
+def stand_in(spec: IdentitySpec, reference: SecretReference, printed: str = "") -> Secret:
+    """A secret that is known by what is written of it."""
+    return Secret(
+        id=reference.id,
+        value=NO_VALUE,
+        form=SecretForm.HASH if spec.sign_mode is SignMode.HASHED else SecretForm.KEY,
+        fingerprint=printed,
+        expires_at=reference.expires_at,
+    )
