@@ -7,6 +7,7 @@ import typer
 
 from store.sync import (
     commands_compare,
+    commands_documents,
     commands_files,
     commands_history,
     commands_import,
@@ -117,3 +118,4 @@ app.command(
         "exhook-sync import emqx-builtin users.csv --salt-position suffix -o users.yaml",
     ),
 )(commands_import.import_)
+commands_documents.register(app)

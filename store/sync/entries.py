@@ -1,28 +1,29 @@
-"""Entries of a policy file as records: the checks that concern several fields of one entry."""
+"""Entries of a policy file as records: the checks that concern several fields of one entry.
+
+Permission blocks are read by `store.sync.blocks`.
+"""
 
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from store.records import (
-    Action,
     BlacklistEntry,
     ClientIdRule,
-    Effect,
-    Grantee,
     Group,
     IdentityType,
     Instance,
     InvalidRecord,
     NoMatch,
-    Permission,
     Secret,
     SignMode,
 )
 from store.sync import schema
 from store.sync.findings import Findings
+from store.sync.placed import Placed
 from store.sync.policy import IdentitySpec
-from store.sync.references import Kind, SecretReference
-from store.sync.source import Items, Located, Mapping, Text, Value
+from store.sync.references import DEFAULT_SECRET, Kind, SecretReference
+from store.sync.roles import Roles
+from store.sync.source import Items, Located, Mapping, Value
 
 T = TypeVar("T")
 
@@ -33,29 +34,8 @@ SIGN_MODES: Final = {
     "hashed": SignMode.HASHED,
     "external": SignMode.EXTERNAL,
 }
-_GRANTEES: Final = {
-    "username": Grantee.USER,
-    "client_id": Grantee.CLIENT,
-    "group": Grantee.GROUP,
-    "access_key": Grantee.ACCESS_KEY,
-    "everyone": Grantee.ALL,
-}
-_ACTIONS: Final = {"publish": Action.PUB, "subscribe": Action.SUB, "both": Action.PUB_SUB}
 _UNPROVEN: Final = "no secret; write `secret: {env: EXHOOK_SECRET_NAME}`, or `sign_mode: external`"
 _KINDS: Final[tuple[Kind, ...]] = ("env", "file", "hash", "literal", "stored")
-
-
-@dataclass(frozen=True, slots=True)
-class Placed(Generic[T]):
-    """A record and the place that made it."""
-
-    item: T
-    file: str
-    at: Located
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}:{self.at.line}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +48,7 @@ class Scope:
     instance: str
     """Instance of the entries that name none."""
     findings: Findings
+    roles: Roles
 
     def error(self, at: Located, message: str) -> None:
         self.findings.error(self.file, at, message)
@@ -82,12 +63,12 @@ class Scope:
         """``FILE:LINE``, and ``@COMMIT`` where one is known."""
         return f"{self.file}:{at.line}@{self.commit}" if self.commit else f"{self.file}:{at.line}"
 
-    def common(self, entry: schema.Common | schema.GroupEntry, at: Located) -> dict[str, Any]:
+    def common(self, entry: schema.Remarks, at: Located) -> dict[str, Any]:
         """The fields that every record takes from its entry."""
         return {
             "instance": entry.instance or self.instance,
             "source": self.source,
-            "id": "" if isinstance(entry, schema.GroupEntry) else entry.id,
+            "id": entry.id if isinstance(entry, schema.Common) else "",
             "origin": self.origin(at),
             "note": entry.note,
             "protect": entry.protect,
@@ -150,59 +131,6 @@ def read_identity(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> 
         scope.error(_field(value, wrong.field), str(wrong))
         return None
     return scope.place(spec, value)
-
-
-def read_permissions(block: schema.PermissionBlock, value: Mapping, scope: Scope) -> list[Placed[Permission]]:
-    """One permission for each topic and effect; publish and subscribe of one topic become one."""
-    named = [key for key in _GRANTEES if key in block.model_fields_set]
-    if len(named) != 1:
-        found = " and ".join(named) or "none"
-        scope.error(value, f"a block has one of {', '.join(_GRANTEES)}, but here is {found}; make each its own block")
-        return []
-    if named == ["everyone"] and not block.everyone:
-        scope.error(value["everyone"], "`everyone` is true or left out; name a grantee instead")
-        return []
-    rows: dict[tuple[str, Effect], Placed[Permission]] = {}
-    common = scope.common(block, value)
-    common["identity_type"] = _GRANTEES[named[0]]
-    common["identity"] = "" if block.everyone else getattr(block, named[0])
-    denied = value.get("deny")
-    for effect, actions in ((Effect.ALLOW, value), (Effect.DENY, denied)):
-        if isinstance(actions, Mapping):
-            _read_rows(rows, actions, {**common, "effect": effect}, scope)
-    if block.deny and not block.deny.model_fields_set:
-        scope.error(value.key_at("deny"), f"`deny` denies nothing; write {block.deny.example}")
-    elif not ({*_ACTIONS, "deny"} & block.model_fields_set):
-        scope.error(value, "a block that grants and denies nothing; give it publish, subscribe, both or deny")
-    return list(rows.values())
-
-
-def _read_rows(
-    rows: dict[tuple[str, Effect], Placed[Permission]], actions: Mapping, common: dict[str, Any], scope: Scope
-) -> None:
-    for key, action in _ACTIONS.items():
-        topics = actions.get(key)
-        for topic in topics if isinstance(topics, Items) else ():
-            if isinstance(topic, Text):
-                _read_row(rows, topic, {**common, "action": action}, scope)
-
-
-def _read_row(
-    rows: dict[tuple[str, Effect], Placed[Permission]], topic: Text, common: dict[str, Any], scope: Scope
-) -> None:
-    place: Located = topic
-    first = rows.get((str(topic), common["effect"]))
-    if first is not None:
-        if Action.PUB_SUB in (first.item.action, common["action"]) or first.item.action is common["action"]:
-            scope.error(topic, f"{str(topic)!r} stands in this block already, at {first.where}; leave one out")
-            return
-        place, common = first.at, {**common, "action": Action.PUB_SUB}
-    try:
-        record = Permission(topic=str(topic), **{**common, "origin": scope.origin(place)})
-    except InvalidRecord as wrong:
-        scope.error(topic, str(wrong))
-        return
-    rows[record.topic, record.effect] = scope.place(record, place)
 
 
 def _sign_mode(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> SignMode | None:
@@ -270,9 +198,9 @@ def _reference(
             value.key_at("literal"), "a secret written into the policy; whoever reads the file has it, use env or file"
         )
     return SecretReference(
-        id=secret.id or "default",
+        id=secret.id or DEFAULT_SECRET,
         kind=kind,
-        value=str(getattr(secret, kind)),
+        value="" if kind == "stored" else getattr(secret, kind),
         expires_at=secret.expires,
         origin=f"{scope.file}:{value.line}",
     )

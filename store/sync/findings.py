@@ -1,8 +1,13 @@
 """What is wrong, or dubious, in the files of a policy: one sentence each, with its place."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from store.sync.source import Located
+
+MAX_TOLD: Final = 1000
+"""Of one file; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +47,60 @@ class Findings:
 
     def __init__(self) -> None:
         self._files: dict[str, int] = {}
-        self._errors: dict[PolicyError, None] = {}
-        self._warnings: dict[PolicyWarning, None] = {}
+        self._errors = _Told(PolicyError, "mistakes")
+        self._warnings = _Told(PolicyWarning, "warnings")
 
     def begin(self, file: str) -> None:
         """From the order in which files begin follows the order of the findings."""
         self._files.setdefault(file, len(self._files))
 
     def error(self, file: str, at: Located, message: str) -> None:
-        self._errors[PolicyError(file, at.line, at.column, message)] = None
+        self._errors.add(file, at, message)
 
     def warn(self, file: str, at: Located, message: str) -> None:
-        self._warnings[PolicyWarning(file, at.line, at.column, message)] = None
+        self._warnings.add(file, at, message)
+
+    def errors_in(self, file: str) -> int:
+        """How many mistakes of one file there are so far."""
+        return self._errors.count(file)
 
     @property
     def errors(self) -> tuple[PolicyError, ...]:
-        return tuple(sorted(self._errors, key=self._order))
+        return tuple(sorted(self._errors.all(), key=self._order))
 
     @property
     def warnings(self) -> tuple[PolicyWarning, ...]:
-        return tuple(sorted(self._warnings, key=self._order))
+        return tuple(sorted(self._warnings.all(), key=self._order))
 
     def _order(self, finding: Finding) -> tuple[int, int, int]:
         return self._files.get(finding.file, len(self._files)), finding.line, finding.column
+
+
+F = TypeVar("F", bound=Finding)
+
+
+class _Told(Generic[F]):
+    """Findings of one kind, at most `MAX_TOLD` of a file: a file of a million rows may be wrong in each."""
+
+    def __init__(self, kind: type[F], noun: str) -> None:
+        self._kind = kind
+        self._noun = noun
+        self._found: dict[str, dict[F, None]] = {}
+        self._more: dict[str, int] = {}
+
+    def add(self, file: str, at: Located, message: str) -> None:
+        found = self._found.setdefault(file, {})
+        if len(found) < MAX_TOLD:
+            found[self._kind(file, at.line, at.column, message)] = None
+        else:
+            self._more[file] = self._more.get(file, 0) + 1
+
+    def count(self, file: str) -> int:
+        return len(self._found.get(file, ()))
+
+    def all(self) -> Iterator[F]:
+        for file, found in self._found.items():
+            yield from found
+            if more := self._more.get(file):
+                last = max(found, key=lambda one: (one.line, one.column))
+                yield self._kind(file, last.line, last.column, f"and {more:,} more {self._noun} in this file")

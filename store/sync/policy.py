@@ -1,6 +1,10 @@
 """A policy as it is once all its files are read: records, and identities whose secrets are still references."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Protocol, TypeVar, overload
 
 from store.records import (
     BlacklistEntry,
@@ -78,6 +82,51 @@ class IdentitySpec:
         )
 
 
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class SizedIterable(Protocol[R_co]):
+    """Records that can be counted and gone through, again and again."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[R_co]: ...
+
+
+class Records(Sequence[R]):
+    """Records of several files, those of included files made anew whenever they are asked for.
+
+    Iterating is cheap in memory and takes some microseconds a record; an index counts from the start each time.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[R] | SizedIterable[R]]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def __iter__(self) -> Iterator[R]:
+        return chain.from_iterable(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[R, ...]: ...
+    def __getitem__(self, index: int | slice) -> R | tuple[R, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        place = index + len(self) if index < 0 else index
+        for record in islice(self, place, None) if place >= 0 else ():
+            return record
+        raise IndexError(f"{index} of {len(self)} records")
+
+    def __reversed__(self) -> Iterator[R]:
+        return reversed(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} records>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The desired state that one source asks for."""
@@ -90,11 +139,16 @@ class Policy:
     implicit_instances: frozenset[str]
     """The names of the latter."""
     groups: tuple[Group, ...]
-    identities: tuple[IdentitySpec, ...]
-    permissions: tuple[Permission, ...]
+    identities: Sequence[IdentitySpec]
+    """A tuple, or `Records` where files are included; so are the next two."""
+    permissions: Sequence[Permission]
     """One for each grantee, topic and effect."""
-    blacklist: tuple[BlacklistEntry, ...]
+    blacklist: Sequence[BlacklistEntry]
     warnings: tuple[PolicyWarning, ...]
+    files: tuple[Path, ...]
+    """All files that it was read from, included ones too."""
+    commit: str
+    """The git commit that all of them are at; empty where it is not known, or one of them is not."""
 
     @property
     def empty(self) -> bool:

@@ -16,6 +16,9 @@ Kind = Literal["env", "file", "hash", "literal", "stored"]
 ENV_PREFIX: Final = "EXHOOK_SECRET_"
 """What the names of readable variables begin with, unless `allow_env` lifts the rule."""
 
+DEFAULT_SECRET: Final = "default"  # noqa: S105 - the name of a secret
+"""The id of a secret that was given none."""
+
 MAX_BYTES: Final = 65_535
 """An MQTT password is no longer (MQTT 5.0, 3.1.3.6), and no key needs to be."""
 

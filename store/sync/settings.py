@@ -1,6 +1,7 @@
 """What is said once for the whole policy: its source, its defaults, how it may change the store.
 
-Each file may say it; files that differ are refused, for no order among them decides.
+Each file may say it. Files that differ are refused, unless the later one says ``override: true``: then what it says
+counts, key by key, and what it does not say stays.
 """
 
 from typing import Any, Final
@@ -19,6 +20,7 @@ _PATHS: Final = (
     ("sync", "limits", "clients_losing_access"),
     ("sync", "adopt"),
 )
+_OVERRIDABLE: Final = frozenset({"defaults", "sync"})
 
 
 class Settings:
@@ -33,12 +35,17 @@ class Settings:
         for path in _PATHS:
             said, value = _said(header, path)
             if said:
-                self._say(".".join(path), value, file, _place(root, path))
+                override = path[0] in _OVERRIDABLE and getattr(header, path[0]).override
+                self._say(".".join(path), value, file, _place(root, path), override=override)
 
-    def _say(self, name: str, value: Any, file: str, at: Located) -> None:
+    def _say(self, name: str, value: Any, file: str, at: Located, *, override: bool) -> None:
+        if override:
+            self._said.pop(name, None)
         first, where = self._said.setdefault(name, (value, f"{file}:{at.line}"))
         if first != value:
-            message = f"`{name}` differs from that at {where}; one policy has one, let one file say it"
+            section = name.partition(".")[0]
+            mend = f", or say `override: true` under `{section}`" if section in _OVERRIDABLE else ""
+            message = f"`{name}` differs from that at {where}; one policy has one, let one file say it{mend}"
             self._findings.error(file, at, message)
 
     def _get(self, name: str, default: Any = None) -> Any:

@@ -7,8 +7,9 @@ known yet of what is a secret.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from ruamel.yaml.events import (
     AliasEvent,
@@ -31,8 +32,10 @@ MAX_EXPANSION: Final = 100
 
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _STRING_TAGS: Final = frozenset({"!", "tag:yaml.org,2002:str"})
-_PRIVATE: Final = re.compile(r"secret|passw|literal|hash", re.IGNORECASE)
+PRIVATE: Final = re.compile(r"secret|passw|literal|hash", re.IGNORECASE)
 """Keys whose contents may be secrets, misspelt ones included: keys below them are not repeated in messages."""
+HALF_A_PAIR: Final = "half of a surrogate pair, which is no character; write the whole character"
+NO_VALUE: Final = "no value here (null); write one, or leave the entry out"
 _COMMENT: Final = re.compile(r"[ \t]*:?[ \t]*#")
 
 
@@ -45,8 +48,7 @@ class Located(Protocol):
     def column(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place without a value."""
 
     line: int = 1
@@ -60,6 +62,13 @@ class Text(str):
     line: int
     column: int
     plain: bool
+
+
+def text_at(text: str, at: Located, *, plain: bool = False) -> Text:
+    """A text with a place."""
+    made = Text(text)
+    made.line, made.column, made.plain = at.line, at.column, plain
+    return made
 
 
 class Items(list["Value"]):
@@ -76,6 +85,13 @@ class Mapping(dict[str, "Value"]):
     __slots__ = ("column", "line")
     line: int
     column: int
+
+    @classmethod
+    def at(cls, place: Located, items: Iterable[tuple[Text, "Value"]] = ()) -> "Mapping":
+        """A mapping with a place."""
+        made = cls(items)
+        made.line, made.column = place.line, place.column
+        return made
 
     def key_at(self, key: str) -> Located:
         """The place of a key, or of the mapping where it lacks the key."""
@@ -176,7 +192,7 @@ class _Composer:
             made.plain = plain
         made.line, made.column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(made, Text) and made != event.value:
-            self._fault(made, "half of a surrogate pair, which is no character; write the whole character")
+            self._fault(made, HALF_A_PAIR)
         return made
 
     def _items(self, start: Any, depth: int, *, private: bool) -> Items:
@@ -194,14 +210,14 @@ class _Composer:
         made.line, made.column = start.start_mark.line + 1, start.start_mark.column + 1
         while type(event := next(self._events)) is not MappingEndEvent:
             key = self._value(event, depth + 1, private=private)
-            within = private or (isinstance(key, Text) and bool(_PRIVATE.search(key)))
+            within = private or (isinstance(key, Text) and bool(PRIVATE.search(key)))
             value = self._value(next(self._events), depth + 1, private=within)
             if type(key) is not Text:
                 self._fault(key, "a key that is no text; write `name: value`")
             elif key.plain and key == "<<":
                 self._fault(key, "merge keys (`<<`) are not supported; write the keys out")
             elif key in made:
-                self._duplicate(key, made.key_at(key), private=private)
+                self._fault(key, twice(key, made.key_at(key), private=private))
             else:
                 made[key] = value
                 if type(value) is Nothing:
@@ -236,11 +252,7 @@ class _Composer:
         if _COMMENT.match(self._text, index):
             self._fault(at, "no value here, for `#` begins a comment; quote a text that begins with `#`")
         else:
-            self._fault(at, "no value here (null); write one, or leave the entry out")
-
-    def _duplicate(self, key: Text, first: Located, *, private: bool) -> None:
-        shown = "this key" if private else f"`{shorten(key)}`"
-        self._fault(key, f"{shown} is given a second time, first in line {first.line}; leave one out")
+            self._fault(at, NO_VALUE)
 
     def _fault(self, at: Located, message: str) -> None:
         self.faults.append(Fault(at.line, at.column, message))
@@ -260,6 +272,12 @@ class _Anchor:
 
     def close(self, value: Value, expanded: int) -> None:
         self.value, self.size = value, expanded - self.before
+
+
+def twice(key: str, first: Located, *, private: bool) -> str:
+    """What is said of a key that its mapping has already."""
+    shown = "this key" if private else f"`{shorten(key)}`"
+    return f"{shown} is given a second time, first in line {first.line}; leave one out"
 
 
 def _mark(event: Any) -> Place:

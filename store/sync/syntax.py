@@ -15,7 +15,7 @@ from ruamel.yaml.reader import ReaderError
 MAX_BYTES: Final = 64 * 1024 * 1024
 """A larger file is refused unread."""
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _COMMENT_IN_BRACKETS: Final = re.compile(r"[\[{,][ \t]*(#)")
 
 _SENTENCES: Final = (
@@ -63,7 +63,7 @@ def decode(data: bytes) -> str:
     """
     if len(data) > MAX_BYTES:
         raise InvalidSource(Fault(1, 1, f"a file of more than {MAX_BYTES // 2**20} MiB; split it"))
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM)
     try:
         return data.decode()
     except UnicodeDecodeError as wrong:

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from store.sync.schema import Entry
+from store.sync.entry import Entry
+from store.sync.key_order import ordered
 from store.sync.source import Items, Located, Mapping, Nothing, Text, Value
 from store.sync.syntax import shorten
 
@@ -17,6 +18,9 @@ M = TypeVar("M", bound=Entry)
 _SECRETS: Final = frozenset({"secret", "secrets"})
 """Below these keys nothing is repeated: what stands in a wrong place may be a secret."""
 
+_KEY: Final = "[key]"
+"""How pydantic ends the place of an error that concerns a key."""
+
 _SENTENCES: Final = {
     "broken": "{message}",
     "unwanted": "{wanted}{shown}; {mend}",
@@ -25,6 +29,7 @@ _SENTENCES: Final = {
     "list_type": "a list is wanted{shown}; write [ ] around it, or `- ` before each entry",
     "too_short": "an empty list; write entries, or leave the key out",
     "model_type": "a mapping is wanted{shown}; write {example}",
+    "dict_type": "a mapping is wanted{shown}; write {example}",
     "literal_error": "{expected} is wanted{shown}; correct it",
 }
 """By pydantic's name of the error; the schema can make no others."""
@@ -51,6 +56,8 @@ def _report(model: type[Entry], root: Value, error: ErrorDetails, fault: Fault) 
     elif error["type"] == "extra_forbidden":
         at = holder.key_at(str(loc[-1])) if isinstance(holder, Mapping) else holder
         fault(at, _unknown_key(model_at(model, loc[:-1]), str(loc[-1]), private=_private(loc[:-1])))
+    elif loc and loc[-1] == _KEY:
+        fault(_key_at(root, loc), _sentence(model, value, error))
     elif not isinstance(value, Nothing):
         fault(value, _sentence(model, value, error))
 
@@ -58,14 +65,14 @@ def _report(model: type[Entry], root: Value, error: ErrorDetails, fault: Fault) 
 def _sentence(model: type[Entry], value: Value, error: ErrorDetails) -> str:
     words = {
         "shown": _shown(value, private=_private(error["loc"])),
-        "example": model_at(model, error["loc"]).example,
+        "example": _example(model, error["loc"]),
         **error.get("ctx", {}),
     }
     return _SENTENCES[error["type"]].format_map(words)
 
 
 def _unknown_key(model: type[Entry], key: str, *, private: bool) -> str:
-    known = list(model.model_fields)
+    known = ordered(model.model_fields, file="format" in model.model_fields)
     if key in model.unsupported:
         return f"`{key}` is not supported by this version; {model.unsupported[key]}"
     named = "unknown key" if private else f"unknown key `{shorten(key)}`"
@@ -76,6 +83,17 @@ def _unknown_key(model: type[Entry], key: str, *, private: bool) -> str:
 
 def _addition(model: type[Entry], loc: Sequence[int | str]) -> str:
     return "begin the file with `format: exhook/v1`" if loc == ("format",) else f"write {model.example}"
+
+
+def _example(model: type[Entry], loc: Sequence[int | str]) -> str:
+    own = model_at(model, loc[:-1]).examples.get(str(loc[-1])) if loc else None
+    return own or model_at(model, loc).example
+
+
+def _key_at(root: Value, loc: Sequence[int | str]) -> Located:
+    """The place of the key that an error is about."""
+    holder = _value_at(root, loc[:-2])
+    return holder.key_at(str(loc[-2])) if isinstance(holder, Mapping) else holder
 
 
 def _shown(value: Value, *, private: bool) -> str:

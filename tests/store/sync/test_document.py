@@ -1,13 +1,14 @@
 import io
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from policy_files_under_test import CANARY, FIXTURES, error_of, errors, fixture, unhurried, write
 from ruamel.yaml import YAML
 
 from store.records import (
@@ -28,35 +29,6 @@ from store.records import (
 from store.sync.document import InvalidPolicy, Policy, PolicyError, SyncRules, load_policy
 from store.sync.schema import PolicyFile
 
-FIXTURES = Path(__file__).parents[2] / "data" / "policies"
-CANARY = "CANARY"
-
-
-def fixture(name: str) -> Policy:
-    return load_policy([FIXTURES / f"{name}.yaml"])
-
-
-def write(folder: Path, **files: str) -> Path:
-    """A folder of files; each begins with its format unless it says one."""
-    folder.mkdir(exist_ok=True)
-    for name, text in files.items():
-        head = "" if "format:" in text else "format: exhook/v1\n"
-        (folder / f"{name}.yaml").write_text(head + text)
-    return folder
-
-
-def errors(*paths: Path) -> list[str]:
-    with pytest.raises(InvalidPolicy) as caught:
-        load_policy(paths)
-    assert str(caught.value) == "\n".join(str(error) for error in caught.value.errors)
-    return [str(error) for error in caught.value.errors]
-
-
-def error_of(folder: Path, text: str) -> str:
-    [error] = errors(write(folder, one=text))
-    return error.removeprefix(f"{folder}/one.yaml:")
-
-
 # Every fixture says itself what is expected: all errors, or all warnings, in order.
 
 
@@ -71,7 +43,7 @@ def test_fixture(path: Path) -> None:
         word = "expect"
     expected = re.findall(r"^# (?:expect|warn): (.*)$", path.read_text(), re.MULTILINE)
     heads = re.findall(r"^# (expect|warn): ", path.read_text(), re.MULTILINE)
-    shown = [str(one).replace(str(path), path.name).removeprefix(f"{path.name}:") for one in found]
+    shown = [str(one).replace(f"{FIXTURES}/", "").removeprefix(f"{path.name}:") for one in found]
     assert len(shown) == len(expected), shown
     for says, expects in zip(shown, expected, strict=True):
         # Sentences of other modules are given by their beginnings.
@@ -380,11 +352,12 @@ def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     )
     assert [error.removeprefix(f"{folder}/") for error in errors(folder)] == [
         f"b.yaml:{place}: `{name}` differs from that at {folder}/a.yaml:{line}; one policy has one, let one file say it"
-        for place, name, line in [
-            ("2:9", "source", 2),
-            ("3:22", "defaults.instance", 3),
-            ("4:15", "sync.prune", 4),
-            ("4:29", "sync.adopt", 4),
+        f"{mend}"
+        for place, name, line, mend in [
+            ("2:9", "source", 2, ""),
+            ("3:22", "defaults.instance", 3, ", or say `override: true` under `defaults`"),
+            ("4:15", "sync.prune", 4, ", or say `override: true` under `sync`"),
+            ("4:29", "sync.adopt", 4, ", or say `override: true` under `sync`"),
         ]
     ]
 
@@ -504,12 +477,13 @@ LIKELY = st.fixed_dictionaries(
 
 
 @given(st.one_of(SECTIONS, LIKELY))
+@unhurried()
 def test_any_tree_is_a_policy_or_invalid(tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     with path.open("w") as stream:
         YAML(typ="safe", pure=True).dump(tree, stream)
     try:
-        found: tuple[object, ...] = load_policy([path]).permissions
+        found: Sequence[object] = load_policy([path]).permissions
     except InvalidPolicy as wrong:
         found = wrong.errors
         said = str(wrong)
@@ -517,24 +491,6 @@ def test_any_tree_is_a_policy_or_invalid(tmp_path_factory: pytest.TempPathFactor
         said = "one line"
     assert all(isinstance(one, (Permission, PolicyError)) for one in found)
     assert all(line.isprintable() for line in said.split("\n"))
-
-
-def _descriptions(schema: Any) -> Iterator[tuple[str, Any]]:
-    for model in [schema, *schema["$defs"].values()]:
-        yield from model["properties"].items()
-
-
-def test_a_json_schema_can_be_derived() -> None:
-    schema = PolicyFile.model_json_schema()
-    assert schema["required"] == ["format"]
-    assert all(model["additionalProperties"] is False for model in [schema, *schema["$defs"].values()])
-    for name, described in _descriptions(schema):
-        assert described.get("description"), name
-    expiry = schema["$defs"]["BlacklistEntry"]["properties"]["expires"]
-    assert expiry["type"] == "string"
-    assert re.search(expiry["pattern"], "2026-12-01")
-    assert re.search(expiry["pattern"], "2026-12-01T00:00:00Z")
-    assert not re.search(expiry["pattern"], "2026-12-01T00:00:00")
 
 
 def test_a_missing_value_says_what_to_write(tmp_path: Path) -> None:

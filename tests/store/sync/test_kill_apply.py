@@ -92,7 +92,7 @@ def killings(folder: Path) -> Sequence[Killing]:
     return found
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_kill_leaves_one_revision_or_the_other(tmp_path: Path) -> None:
     both = killings(tmp_path)
     with ThreadPoolExecutor(AT_ONCE) as pool:
