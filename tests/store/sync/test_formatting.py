@@ -162,7 +162,10 @@ def test_one_long_text_in_brackets_stays() -> None:
 
 
 def test_anchors_keep_the_order_of_keys() -> None:
-    text = "permissions:\n  - &x\n    username: a\n    id: &i y\n  - {client_id: *i, publish: &t [b, c]}\n  - publish: *t\n    username: *i\nformat: exhook/v1\n"
+    text = (
+        "permissions:\n  - &x\n    username: a\n    id: &i y\n  - {client_id: *i, publish: &t [b, c]}\n"
+        "  - publish: *t\n    username: *i\nformat: exhook/v1\n"
+    )
     assert fmt(text) == text.replace("format", "\nformat")
 
 

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import tracemalloc
 from pathlib import Path
 
@@ -223,18 +224,27 @@ def test_clashes_of_rows_with_entries_are_told_at_their_places(tmp_path: Path) -
     )
     (folder / "grants.csv").write_text("username,publish\nb,t\nb,t\n")
     assert [error.removeprefix(f"{folder}/") for error in errors(folder)] == [
-        (f"rows.jsonl:1:1: the identity 'a' is given already, at {folder}/one.yaml:3; "
-        "leave one out, or make one entry of both"),
+        (
+            f"rows.jsonl:1:1: the identity 'a' is given already, at {folder}/one.yaml:3; "
+            "leave one out, or make one entry of both"
+        ),
         f"rows.jsonl:2:1: the id 'i' is taken, at {folder}/one.yaml:3; choose another",
-        (f"grants.csv:3:1: 't' is granted to user 'b' already, at {folder}/grants.csv:2; "
-        "leave one out, or make one entry of both"),
+        (
+            f"grants.csv:3:1: 't' is granted to user 'b' already, at {folder}/grants.csv:2; "
+            "leave one out, or make one entry of both"
+        ),
     ]
     (folder / "rows.jsonl").write_text('{"username": "A", "sign_mode": "external"}\n')
     (folder / "grants.csv").write_text("username,publish\nB,t\nb,t\n")
     assert warnings(folder) == [
-        f"{folder}/rows.jsonl:1:1: the user name 'A' is not 'a', at {folder}/one.yaml:3; write both alike if one is meant",
-        (f"{folder}/grants.csv:3:1: the user name 'b' is not 'B', at {folder}/grants.csv:2; "
-        "write both alike if one is meant"),
+        (
+            f"{folder}/rows.jsonl:1:1: the user name 'A' is not 'a', at {folder}/one.yaml:3; "
+            "write both alike if one is meant"
+        ),
+        (
+            f"{folder}/grants.csv:3:1: the user name 'b' is not 'B', at {folder}/grants.csv:2; "
+            "write both alike if one is meant"
+        ),
     ]
 
 
@@ -288,7 +298,7 @@ def committed(repository: Path) -> str:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    assert os.spawnlp(os.P_WAIT, "git", "git", "-C", str(folder), *arguments) == 0
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True)
 
 
 def test_rows_are_not_held_as_objects(tmp_path: Path) -> None:

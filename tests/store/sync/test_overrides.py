@@ -109,8 +109,10 @@ def test_an_entry_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
         b="permissions: [{id: x, username: a, publish: [t], override: true}]\n",
     )
     assert errors(folder) == [
-        (f"{folder}/b.yaml:2:20: `override: true`, and no earlier file has 'x' under permissions; "
-        f"it stands under identities, at {folder}/a.yaml:2"),
+        (
+            f"{folder}/b.yaml:2:20: `override: true`, and no earlier file has 'x' under permissions; "
+            f"it stands under identities, at {folder}/a.yaml:2"
+        ),
         f"{folder}/b.yaml:2:20: the id 'x' is taken, at {folder}/a.yaml:2; choose another",
     ]
 
@@ -122,8 +124,10 @@ def test_what_replaces_must_not_clash_itself(tmp_path: Path) -> None:
         b="identities: [{id: a, username: b, sign_mode: external, override: true}]\n",
     )
     assert errors(folder) == [
-        (f"{folder}/b.yaml:2:14: the identity 'b' is given already, at {folder}/a.yaml:2; "
-        "leave one out, or make one entry of both")
+        (
+            f"{folder}/b.yaml:2:14: the identity 'b' is given already, at {folder}/a.yaml:2; "
+            "leave one out, or make one entry of both"
+        )
     ]
 
 
@@ -157,8 +161,10 @@ def test_rows_that_replace_nothing_are_told(tmp_path: Path) -> None:
         '{"username": "c", "sign_mode": "external", "override": true}\n'
     )
     assert [error.removeprefix(f"{base}/rows.jsonl:") for error in errors(base)] == [
-        ("2:1: `override: true`, and no earlier file has '😀' under identities; "
-        "leave `override` out, or name the files in their order"),
+        (
+            "2:1: `override: true`, and no earlier file has '😀' under identities; "
+            "leave `override` out, or name the files in their order"
+        ),
         "3:1: `override: true` without an `id`; give that of the entry which this one replaces",
     ]
 

@@ -18,7 +18,37 @@ from store.sync.plain_rows import PlainRows
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$4Yf1mYzqfYOJzlMnqDcLrzKGh0ZKRj3BXVrHtJvqUXE"
 ODD: st.SearchStrategy[Any] = st.sampled_from(
-    ["", " ", "a", "1", "true", "a\x00", "a\x07", "é", "�", "GID_abc", "Token|a", "x" * 130, 1, 1.5, True, False, None, [], {}, ["a"], ["a", "a"], [1], [""], {"a": "b"}, "2027-01-01", "2027-13-01", "#/a", "${var.v}", "${var.x}"]
+    [
+        "",
+        " ",
+        "a",
+        "1",
+        "true",
+        "a\x00",
+        "a\x07",
+        "é",
+        "�",
+        "GID_abc",
+        "Token|a",
+        "x" * 130,
+        1,
+        1.5,
+        True,
+        False,
+        None,
+        [],
+        {},
+        ["a"],
+        ["a", "a"],
+        [1],
+        [""],
+        {"a": "b"},
+        "2027-01-01",
+        "2027-13-01",
+        "#/a",
+        "${var.v}",
+        "${var.x}",
+    ]
 )
 SECRETS = st.dictionaries(
     st.sampled_from(["id", "env", "file", "hash", "literal", "stored", "expires", "other"]),
@@ -66,7 +96,7 @@ DEFAULTS = {
     "permissions": {"roles": ["one"], "protect": True},
     "blacklist": {"reason": "of all", "instance": "mqtt-lost"},
 }
-LIKELY = {
+LIKELY: dict[str, list[dict[str, Any]]] = {
     "identities": [{"username": "a", "sign_mode": "external"}, {"username": "a", "secret": {"env": "A"}}],
     "permissions": [{"username": "a", "publish": ["t"]}, {"everyone": True, "deny": {"both": ["t"]}}],
     "blacklist": [{"client_id": "a"}],
@@ -88,7 +118,7 @@ def rows(draw: st.DrawFn, section: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def the_long_way() -> Iterator[None]:
-    with mock.patch.object(PlainRows, "records", lambda *_: None):
+    with mock.patch.object(PlainRows, "records", return_value=None):
         yield
 
 
@@ -163,7 +193,7 @@ def test_rows_are_the_entries_of_a_policy_file(
 @pytest.mark.parametrize("section", sorted(ROWS))
 def test_the_short_way_is_taken(tmp_path: Path, section: str) -> None:
     """Else a million rows would take the long way, and nobody would notice but by the clock."""
-    entries = {
+    written: dict[str, list[dict[str, Any]]] = {
         "identities": [
             {"username": "a", "client_id": "c", "sign_mode": "signed", "secret": {"env": "A"}, "id": "i", "note": "n"},
             {"username": "b", "secrets": [{"id": "x", "hash": HASH}, {"id": "y", "hash": HASH}]},
@@ -175,7 +205,8 @@ def test_the_short_way_is_taken(tmp_path: Path, section: str) -> None:
             {"everyone": True, "roles": ["one", "two"], "protect": True, "expires": "2027-01-01"},
         ],
         "blacklist": [{"client_id": "a", "reason": "why", "instance": "mqtt-x"}, {"username": "a"}],
-    }[section]
+    }
+    entries = written[section]
     policy = including(tmp_path / "p", section, entries)
     with mock.patch("store.sync.included.Included._carefully", side_effect=AssertionError("the long way")):
         assert len(getattr(load_policy([policy]), section)) >= len(entries)

@@ -45,8 +45,10 @@ def test_blocks_that_take_a_role_twice_for_one_grantee_are_told_at_the_block(tmp
         a="roles: {r: {publish: [t]}}\npermissions:\n  - {username: u, roles: [r]}\n  - {username: u, roles: [r]}\n",
     )
     assert errors(folder) == [
-        (f"{folder}/a.yaml:5:27: 't' is granted to user 'u' already, at {folder}/a.yaml:4; "
-        "leave one out, or make one entry of both")
+        (
+            f"{folder}/a.yaml:5:27: 't' is granted to user 'u' already, at {folder}/a.yaml:4; "
+            "leave one out, or make one entry of both"
+        )
     ]
 
 
@@ -56,8 +58,10 @@ def test_a_later_file_replaces_a_role_where_it_says_so(tmp_path: Path) -> None:
     assert [(row.topic, row.origin) for row in load_policy([folder]).permissions] == [("s", f"{folder}/b.yaml:2")]
     write(folder, b="roles: {r: {subscribe: [s]}}\n")
     assert errors(folder) == [
-        (f"{folder}/b.yaml:2:9: the role 'r' is given already, at {folder}/a.yaml:2; "
-        "leave one out, or replace it, `override: true`")
+        (
+            f"{folder}/b.yaml:2:9: the role 'r' is given already, at {folder}/a.yaml:2; "
+            "leave one out, or replace it, `override: true`"
+        )
     ]
 
 
