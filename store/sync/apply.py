@@ -155,8 +155,8 @@ class _Applying:
         ) as write:
             last = self._last_plan(first, write)
             self._write(last, write)
-            if not last.changes:
-                self.released = end_hold(self._database, self._policy.source)
+            # What is held and would change was refused; so nothing changes, and git agrees.
+            self.released = end_hold(self._database, self._policy.source)
         return last, self._database.revision
 
     def _last_plan(self, first: Plan, write: Writing) -> Plan:

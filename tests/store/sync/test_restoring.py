@@ -7,7 +7,7 @@ from rollbacks_under_test import FREELY, NOBODY, ONE, TWO, back, left_out, owned
 from stores_under_test import Store, described, identity, instance
 
 from store.changes import revisions
-from store.tables import BLACKLIST
+from store.tables import BLACKLIST, INSTANCES
 
 
 @pytest.fixture
@@ -52,6 +52,13 @@ class TestWhatComesBack:
         store.apply(NOBODY, **FREELY)
         back(store, 1)
         assert store.contents() == before
+
+    def test_an_instance_that_somebody_wrote_down_stays_so(self, store: Store) -> None:
+        store.apply(f"{ONE}instances: {{mqtt-default: {{}}}}\n")
+        store.apply(f"{ONE}instances: {{mqtt-default: {{no_match: pass}}}}\n")
+        back(store, 1)
+        with store.open() as database:
+            assert [one.origin.endswith("policy.yaml:3") for one in database.records(INSTANCES)] == [True]
 
     def test_many_revisions_at_once(self, store: Store) -> None:
         store.apply("permissions: [{username: u, publish: [a]}]\n")
