@@ -3,6 +3,7 @@
 import errno
 import os
 import pty
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def on_a_terminal(
     """Exit code and output of the command on a terminal; each answer follows its question."""
     child, terminal = pty.fork()
     if child == 0:
+        # Where the tests run in the background of a shell, Ctrl-C is ignored, and would be by the command.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execve(COMMAND, ["exhook-sync", *arguments], {**os.environ, "TERM": "xterm-256color", **environment})  # noqa: S606
     out = b""
     asked = iter(dialogue)
