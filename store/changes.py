@@ -5,7 +5,7 @@ One log serves cache eviction, audit, revocation, drift and replication.
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -56,24 +56,34 @@ def log_change(
     connection: sqlite3.Connection, revision: int, operation: Operation, before: Record | None, after: Record | None
 ) -> None:
     """Append a row; `before` and `after` are the record as it was and as it is."""
+    log_changes(connection, revision, ((operation, before, after),))
+
+
+def log_changes(
+    connection: sqlite3.Connection,
+    revision: int,
+    changes: Iterable[tuple[Operation, Record | None, Record | None]],
+) -> None:
+    """Append a row for each operation, with the record before and after it."""
+    connection.executemany(
+        "INSERT INTO changes (revision, operation, kind, instance, subject_type, subject, record_key, before, after)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (_row(revision, *change) for change in changes),
+    )
+
+
+def _row(revision: int, operation: Operation, before: Record | None, after: Record | None) -> tuple[Any, ...]:
     record = after or before
     if record is None:
         raise AssertionError("a change of no record")
-    subject = subject_of(record)
-    connection.execute(
-        "INSERT INTO changes (revision, operation, kind, instance, subject_type, subject, record_key, before, after)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            revision,
-            operation.value,
-            record.kind,
-            subject.instance,
-            subject.type,
-            subject.name,
-            key_json(record),
-            content_json(before) if before else None,
-            content_json(after) if after else None,
-        ),
+    return (
+        revision,
+        operation.value,
+        record.kind,
+        *subject_of(record),
+        key_json(record),
+        content_json(before) if before else None,
+        content_json(after) if after else None,
     )
 
 

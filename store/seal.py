@@ -38,6 +38,8 @@ class SealKeys:
     """The keys at hand: the first seals, every one unseals (so that they rotate without an outage)."""
 
     _keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    _ciphers: dict[str, AESGCM] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Made once, since making one takes longer than sealing with it."""
 
     @classmethod
     def from_text(cls, text: str, place: str) -> Self:
@@ -96,8 +98,9 @@ class SealKeys:
         if not self._keys:
             return b"\0" + value
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(self._keys[self.primary]).encrypt(nonce, value, bound_to.encode())
-        return b"\1" + bytes.fromhex(self.primary) + nonce + sealed
+        named = self.primary
+        sealed = self._cipher(named).encrypt(nonce, value, bound_to.encode())
+        return b"\1" + bytes.fromhex(named) + nonce + sealed
 
     def unseal(self, sealed: bytes, bound_to: str) -> bytes:
         """Raises SealError: the key is missing, or the value was altered or moved."""
@@ -106,14 +109,19 @@ class SealKeys:
         if sealed[:1] != b"\1" or len(sealed) < _LEAST_SEALED_BYTES:
             raise SealError(_ALTERED)
         named = sealed[1 : 1 + _ID_BYTES].hex()
-        key = self._keys.get(named)
-        if key is None:
+        if named not in self._keys:
             raise SealError(missing_key(named))
         nonce, body = sealed[1 + _ID_BYTES :][:_NONCE_BYTES], sealed[1 + _ID_BYTES + _NONCE_BYTES :]
         try:
-            return AESGCM(key).decrypt(nonce, body, bound_to.encode())
+            return self._cipher(named).decrypt(nonce, body, bound_to.encode())
         except InvalidTag:
             raise SealError(_ALTERED) from None
+
+    def _cipher(self, named: str) -> AESGCM:
+        cipher = self._ciphers.get(named)
+        if cipher is None:
+            cipher = self._ciphers[named] = AESGCM(self._keys[named])
+        return cipher
 
 
 def missing_key(named: str) -> str:

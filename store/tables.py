@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from sys import intern
-from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, get_type_hints
 
 from store.records import (
     BlacklistEntry,
@@ -63,7 +64,15 @@ class Table(Generic[R]):
 
     def row(self, record: R) -> dict[str, Any]:
         """The column values of a record."""
-        return {_column(name): _plain(getattr(record, name)) for name in self.columns}
+        return dict(zip(self.names, self.values(record), strict=True))
+
+    def values(self, record: R) -> list[Any]:
+        """The column values of a record, in the order of `names`."""
+        get, converted = self._writing
+        values = list(get(record))
+        for place in converted:
+            values[place] = _plain(values[place])
+        return values
 
     def from_row(self, row: Mapping[str, Any] | sqlite3.Row, secrets: Sequence[Secret] = ()) -> R:
         """The record of a row."""
@@ -71,6 +80,11 @@ class Table(Generic[R]):
         if self.has_secrets:
             values["secrets"] = tuple(secrets)
         return self.record(**values)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in the order of the record."""
+        return tuple(map(_column, self.columns))
 
     def select(self, where: str) -> str:
         """A query of whole rows, `row` number first where there is one."""
@@ -81,6 +95,13 @@ class Table(Generic[R]):
         columns = ", ".join(_column(name) for name in self.columns)
         number = "" if self.record is Instance else "row, "
         return f"SELECT {number}{columns} FROM {self.name}"  # noqa: S608 - our own names alone
+
+    @cached_property
+    def _writing(self) -> tuple[Callable[[R], tuple[Any, ...]], tuple[int, ...]]:
+        """What takes the fields of a record, and the places of those that stand otherwise in a column."""
+        converted = _CONVERTERS[self.record].keys() - _SHARED
+        places = tuple(place for place, name in enumerate(self.columns) if name in converted)
+        return attrgetter(*self.columns), places
 
     @cached_property
     def _reading(self) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
@@ -108,26 +129,26 @@ def content(record: Record) -> dict[str, Any]:
 
     Fields that hold their default are left out, so that a field of a later version changes no old content.
     """
-    said: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if field.name == "secrets":
-            said["secrets"] = [
-                {"id": secret.id, "fingerprint": secret.fingerprint}
-                | ({} if secret.expires_at is None else {"expires_at": secret.expires_at})
-                for secret in sorted(value, key=lambda secret: secret.id)
-            ]
-        elif field.name not in _CLERICAL and (field.default is MISSING or value != field.default):
-            said[field.name] = _plain(value)
+    get, names, defaults, converted = _SAYING[type(record)]
+    said = {name: value for name, value, default in zip(names, get(record), defaults, strict=True) if value != default}
+    for name in converted:
+        if name in said:
+            said[name] = _plain(said[name])
+    if "secrets" in said:
+        said["secrets"] = [
+            {"id": secret.id, "fingerprint": secret.fingerprint}
+            | ({} if secret.expires_at is None else {"expires_at": secret.expires_at})
+            for secret in sorted(said["secrets"], key=lambda secret: secret.id)
+        ]
     return said
 
 
 def content_json(record: Record) -> str:
-    return json.dumps(content(record), ensure_ascii=False, sort_keys=True)
+    return _CONTENT_JSON(content(record))
 
 
 def key_json(record: Record) -> str:
-    return json.dumps([str(part) for part in record.key], ensure_ascii=False)
+    return _KEY_JSON(record.key)
 
 
 def subject_of(record: Record) -> Subject:
@@ -162,7 +183,7 @@ def _column(name: str) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, StrEnum):
-        return value.value
+        return value._value_  # `value` is a property that is written in Python
     return int(value) if isinstance(value, bool) else value
 
 
@@ -173,11 +194,34 @@ def _same(value: Any) -> Any:
 def _converters(record: type[Record]) -> dict[str, Any]:
     """Enumerations and booleans come out of SQLite as text and integers; what all records share is one string."""
     hints = get_type_hints(record)
-    return {"instance": intern, "source": intern} | {
+    return dict.fromkeys(_SHARED, intern) | {
         field.name: hints[field.name]
         for field in fields(record)
         if isinstance(hints[field.name], type) and issubclass(hints[field.name], StrEnum | bool)
     }
 
 
+_SHARED: Final = frozenset({"instance", "source"})
 _CONVERTERS: Final = {table.record: _converters(table.record) for table in TABLES}
+_CONTENT_JSON: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+_KEY_JSON: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class _Saying(NamedTuple):
+    """What `content` takes of one kind of record."""
+
+    get: Callable[[Record], tuple[Any, ...]]
+    names: tuple[str, ...]
+    defaults: tuple[Any, ...]
+    """What a field says that is left out; `MISSING`, which no field is, where it never is."""
+    converted: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: type[Record]) -> Self:
+        said = [field for field in fields(record) if field.name not in _CLERICAL]
+        names = tuple(field.name for field in said)
+        defaults = tuple(MISSING if field.name == "secrets" else field.default for field in said)
+        return cls(attrgetter(*names), names, defaults, tuple(_CONVERTERS[record].keys() - _SHARED))
+
+
+_SAYING: Final = {table.record: _Saying.of(table.record) for table in TABLES}

@@ -5,10 +5,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from store.additions import INSERT_SECRET, Additions, secret_rows
 from store.changes import Operation, log_change
 from store.credentials import work_of
-from store.records import Identity, Record, Secret, SecretForm
-from store.tables import BY_KIND, IDENTITIES, Table, content, secret_place
+from store.records import Identity, Record, Secret
+from store.tables import BY_KIND, IDENTITIES, Table, content
 
 if TYPE_CHECKING:
     from store.database import Database
@@ -39,6 +40,7 @@ class Writing:
         self.counts: Counter[Operation] = Counter()
         self._connection: sqlite3.Connection = database.connection
         self._before = self._held()
+        self._additions = Additions(self._connection, database.keys, revision=self.revision, now_ms=now_ms)
         self._connection.execute(
             "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
             (self.revision, now_ms, actor, source, commit, checksum),
@@ -47,26 +49,35 @@ class Writing:
     def put(self, record: Record) -> Operation | None:
         """Add a record or change the one that has its key; None where it says the same already."""
         table = BY_KIND[record.kind]
+        self._additions.flush()
         old = self.database.get(table, record.key)
-        if old is not None and content(old) == content(record):
+        if old is None:
+            self.add(record)
+            self._additions.flush()
+            return Operation.ADD
+        if content(old) == content(record):
             self._relocate(table, old, record)
             return None
-        stamped = replace(
-            record,
-            created_at=old.created_at if old else self.now_ms,
-            updated_at=self.now_ms,
-            revision=self.revision,
-        )
-        if isinstance(stamped, Identity):
-            stamped = replace(stamped, secrets=_kept(stamped.secrets, old.secrets if isinstance(old, Identity) else ()))
-        self._write(table, stamped, exists=old is not None)
-        operation = Operation.CHANGE if old else Operation.ADD
-        self._log(operation, old, stamped)
-        return operation
+        self._change(table, old, record)
+        self._log(Operation.CHANGE, old, record)
+        return Operation.CHANGE
+
+    def add(self, record: Record) -> None:
+        """Add a record that the store does not have, which whoever calls has seen within this transaction.
+
+        Quicker than `put`: records go in by the thousand, with the next `put`, `remove` or `expire` at the latest,
+        or with the end of the write.
+
+        Raises:
+            sqlite3.IntegrityError: the store has one of those that went in; the write is to be given up.
+        """
+        self.counts[Operation.ADD] += 1
+        self._additions.add(record)
 
     def remove(self, record: Record) -> Operation | None:
         """Remove the record that has the key of this one; None where there is none."""
         table = BY_KIND[record.kind]
+        self._additions.flush()
         where, key = " AND ".join(f"{column} = ?" for column in table.key), tuple(map(str, record.key))
         # Its secrets may be beyond unsealing; then above all it must be possible to remove it.
         old = next(self.database.find(table, where, key, unsealed=False), None)
@@ -78,7 +89,12 @@ class Writing:
 
     def expire(self, record: Record) -> None:
         """Note that a record's time ran out; it stays, and goes on to own its client id."""
+        self._additions.flush()
         self._log(Operation.EXPIRE, record, record)
+
+    def planned(self, checksum: str) -> None:
+        """Note the checksum of the plan that this write carries out, where it is another than was to be expected."""
+        self._connection.execute("UPDATE revisions SET checksum = ? WHERE revision = ?", (checksum, self.revision))
 
     def finish(self) -> None:
         """Keep the revision, or none where nothing changed.
@@ -86,6 +102,7 @@ class Writing:
         Raises:
             OverQuota: over an instance's quota, and more than before.
         """
+        self._additions.flush()
         if not self.counts:
             self._connection.execute("DELETE FROM revisions WHERE revision = ?", (self.revision,))
             return
@@ -111,35 +128,28 @@ class Writing:
                 (record.origin, *map(str, old.key)),
             )
 
-    def _write(self, table: Table[Any], record: Record, *, exists: bool) -> None:
-        row = table.row(record)
-        if isinstance(record, Identity):
-            row["work"] = work_of(record.sign_mode, record.secrets)
-        if exists:
-            sets = ", ".join(f"{column} = :{column}" for column in row)
-            where = " AND ".join(f"{column} = :{column}" for column in table.key)
-            self._connection.execute(f"UPDATE {table.name} SET {sets} WHERE {where}", row)  # noqa: S608 - our own names
-        else:
-            names, values = ", ".join(row), ", ".join(f":{column}" for column in row)
-            self._connection.execute(f"INSERT INTO {table.name} ({names}) VALUES ({values})", row)  # noqa: S608 - our own names
-        if isinstance(record, Identity):
-            self._write_secrets(record)
+    def _change(self, table: Table[Any], old: Record, record: Record) -> None:
+        kept = record
+        if isinstance(record, Identity) and isinstance(old, Identity):
+            kept = replace(record, secrets=_kept(record.secrets, old.secrets))
+        row = table.row(kept)
+        row |= {"created_at": old.created_at, "updated_at": self.now_ms, "revision": self.revision}
+        if isinstance(kept, Identity):
+            row["work"] = work_of(kept.sign_mode, kept.secrets)
+        sets = ", ".join(f"{column} = :{column}" for column in row)
+        where = " AND ".join(f"{column} = :{column}" for column in table.key)
+        self._connection.execute(f"UPDATE {table.name} SET {sets} WHERE {where}", row)  # noqa: S608 - our own names
+        if isinstance(kept, Identity):
+            self._change_secrets(kept)
 
-    def _write_secrets(self, identity: Identity) -> None:
+    def _change_secrets(self, identity: Identity) -> None:
         where = " AND ".join(f"{column} = ?" for column in IDENTITIES.key)
         (row,) = self._connection.execute(
             f"SELECT row FROM identities WHERE {where}",  # noqa: S608 - our own names
             tuple(map(str, identity.key)),
         ).fetchone()
         self._connection.execute("DELETE FROM identity_secrets WHERE identity = ?", (row,))
-        for secret in identity.secrets:
-            if secret.form is SecretForm.PLAIN:
-                raise AssertionError("a password is hashed before it is stored")
-            sealed = self.database.keys.seal(secret.value, secret_place(identity.key, secret.id))
-            self._connection.execute(
-                "INSERT INTO identity_secrets VALUES (?, ?, ?, ?, ?, ?)",
-                (row, secret.id, secret.form.value, sealed, secret.fingerprint, secret.expires_at),
-            )
+        self._connection.executemany(INSERT_SECRET, secret_rows(self.database.keys, row, identity))
 
     def _held(self) -> dict[str, int]:
         """How many counted records each instance holds."""

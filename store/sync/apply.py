@@ -164,9 +164,7 @@ class _Applying:
         last = first
         if first.revision != write.revision - 1:
             last = self._plan()
-            self._database.connection.execute(
-                "UPDATE revisions SET checksum = ? WHERE revision = ?", (last.checksum, write.revision)
-            )
+            write.planned(last.checksum)
         self._check(last)
         return last
 
@@ -196,7 +194,8 @@ class _Applying:
             if change.old is not None and (change.new is None or change.new.key != change.old.key):
                 write.remove(change.old)
             if change.new is not None:
-                write.put(self._storable(change.new))
+                # What is added was seen not to be there when the plan was made, at the revision before this one.
+                (write.add if change.old is None else write.put)(self._storable(change.new))
             self._progress("write", done + 1, total)
         for record in made.moved:
             write.put(record)

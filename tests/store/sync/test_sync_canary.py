@@ -10,7 +10,7 @@ import pytest
 from stores_under_test import Store, identity, instance
 from typer.testing import CliRunner
 
-from store import writing
+from store import additions
 from store.seal import new_key
 from store.sync import apply as applying
 from store.sync.cli import app
@@ -149,7 +149,7 @@ def test_an_error_in_the_middle_of_a_write_does_not_tell(store: Store, monkeypat
     def broken(*arguments: Any) -> None:
         raise RuntimeError(f"{CANARY} {arguments}")
 
-    monkeypatch.setattr(writing, "work_of", broken)
+    monkeypatch.setattr(additions, "work_of", broken)
     run(70, "apply", "policy.yaml", "-v")
     assert store.path.exists()
     assert [list(leaks(raw)) for raw in files(store.folder)] == [[] for _ in files(store.folder)]
