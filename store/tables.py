@@ -25,7 +25,7 @@ from store.records import (
 R = TypeVar("R", bound=Record)
 
 _PROVENANCE: Final = tuple(field.name for field in fields(Record))
-_CLERICAL: Final = frozenset({"origin", "created_at", "updated_at", "revision"})
+CLERICAL: Final = frozenset({"origin", "created_at", "updated_at", "revision"})
 """What tells where a record came from, not what it says: no difference in it is a change."""
 
 
@@ -218,7 +218,7 @@ class _Saying(NamedTuple):
 
     @classmethod
     def of(cls, record: type[Record]) -> Self:
-        said = [field for field in fields(record) if field.name not in _CLERICAL]
+        said = [field for field in fields(record) if field.name not in CLERICAL]
         names = tuple(field.name for field in said)
         defaults = tuple(MISSING if field.name == "secrets" else field.default for field in said)
         return cls(attrgetter(*names), names, defaults, tuple(_CONVERTERS[record].keys() - _SHARED))

@@ -131,7 +131,7 @@ def _store_of(policy: Policy | None, source: str, secrets: ByReference, stack: E
         for record in (*policy.instances, *policy.groups):
             filling.put(replace(record, source=source))
         for spec in policy.identities:
-            filling.put(replace(secrets.identity(spec), source=source))
+            filling.put(replace(spec.identity(secrets.secrets(spec)), source=source))
         for record in (*policy.permissions, *policy.blacklist):
             filling.put(replace(record, source=source))
     return database

@@ -1,5 +1,6 @@
 """What would change in a store for it to say what a policy says. Reads the store, never writes it."""
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -7,13 +8,14 @@ from typing import Any, Final
 
 from store.changes import Operation
 from store.database import Database
-from store.records import Identity, Instance, Record
+from store.records import Identity, Instance, Record, Secret
 from store.sync.affected import Losing, Readmitted, losing, readmitted
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, records_in
 from store.sync.policy import IdentitySpec, Policy
 from store.sync.references import SecretSources
 from store.sync.stand_ins import Compared, IdentitySecrets
+from store.sync.standing import Row, Standing, same
 from store.sync.wanted import UnresolvedSecrets, WantedSecrets
 from store.sync.wording import handle
 from store.tables import BLACKLIST, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES, Table
@@ -142,7 +144,7 @@ class _Planning:
         if self._secrets.errors:
             raise UnresolvedSecrets(tuple(self._secrets.errors))
         ordered = [*self._puts, *reversed(self._removals)]
-        changes = tuple(change for kind in ordered for change in sorted(kind, key=lambda change: change.key))
+        changes = tuple(change for kind in ordered for change in sorted(kind, key=lambda change: change.record.key))
         compared = self._secrets.compared
         more = {} if compared is Compared.VALUE else {"secrets": compared}
         return Plan(
@@ -166,26 +168,31 @@ class _Planning:
         return change.new is not None or change.source == self._policy.source
 
     def _compare_table(self, table: Table[Any]) -> None:
-        """Every record of this source against what is wanted; what is left of that is new."""
+        """Everything that is wanted beside what stands; then what stands and is not wanted."""
         self._puts.append([])
         self._removals.append([])
-        wanted: dict[tuple[str, ...], Wanted] = {one.key: one for one in self._wanted(table)}
+        standing = Standing(self._database, table)
+        owned = standing.count(self._policy.source)
         twins = {} if table in _OWNED_ONCE else self._twins(table)
-        for _, stored in self._database.contents(table, self._policy.source):
-            self._owned += 1
-            asked = wanted.pop(stored.key, None)
-            if asked is None:
-                self._left(stored)
-            elif self._prune or not self._implicit(asked):
-                self._compare(stored, asked)
-                self._removals[-1] += [Change(twin, None) for twin in twins.get(stored.key, ())]
-        for key, asked in wanted.items():
-            if key in twins:
-                first, *others = twins[key]
-                self._compare(first, asked)
+        wanted_still = array("q")
+        for asked, row in standing.beside(self._wanted(table)):
+            own = row is not None and standing.owner(row) == self._policy.source
+            if row is not None and own:
+                wanted_still.append(row.number)
+                if not self._prune and self._implicit(asked):
+                    continue
+                self._compare(standing, row, asked)
+                self._removals[-1] += [Change(twin, None) for twin in twins.get(asked.key, ())]
+            elif asked.key in twins:
+                first, *others = twins[asked.key]
+                self._compare_record(first, asked)
                 self._removals[-1] += [Change(twin, None) for twin in others]
             else:
-                self._not_ours(table, asked)
+                self._not_ours(standing, row, asked)
+        if len(wanted_still) < owned:
+            for stored in standing.others(self._policy.source, wanted_still):
+                self._left(stored)
+        self._owned += owned
 
     def _wanted(self, table: Table[Any]) -> Collection[Wanted]:
         policy = self._policy
@@ -203,35 +210,36 @@ class _Planning:
     def _implicit(self, wanted: Wanted) -> bool:
         return isinstance(wanted, Instance) and wanted.name in self._policy.implicit_instances
 
-    def _compare(self, stored: Record, asked: Wanted) -> None:
+    def _compare(self, standing: Standing, row: Row, asked: Wanted) -> None:
         """A record that both sides have."""
-        record = self._record(asked, stored)
-        if record is None:
+        secrets = self._secrets.secrets(asked, row.secrets) if isinstance(asked, IdentitySpec) else ()
+        if secrets is None:
             return
-        change = Change(stored, record)
-        if change.before != change.after:
-            self._puts[-1].append(change)
-        elif stored.origin != record.origin and "@" not in stored.origin:
-            self._moved.append(record)
+        if not (standing.says(row, asked) and same(row.secrets, secrets)):
+            self._puts[-1].append(Change(standing.record(row), _record(asked, secrets)))
+        elif standing.origin(row) != asked.origin and "@" not in standing.origin(row):
+            self._moved.append(_record(asked, secrets))
 
-    def _not_ours(self, table: Table[Any], asked: Wanted) -> None:
+    def _compare_record(self, stored: Record, asked: Wanted) -> None:
+        """A record that comes to this source under another key."""
+        record = self._record(asked, stored)
+        if record is not None:
+            self._puts[-1].append(Change(stored, record))
+
+    def _not_ours(self, standing: Standing, row: Row | None, asked: Wanted) -> None:
         """A record that this source does not have yet; another one may."""
-        found = self._stored(table, asked.key) if table in _OWNED_ONCE else None
-        if found is None:
+        if row is None:
             record = self._record(asked, None)
             if record is not None:
                 self._puts[-1].append(Change(None, record))
-        elif self._implicit(asked):
             return
-        elif self._adopt.isdisjoint({found.source, handle(found), handle(asked)}):
+        if self._implicit(asked):
+            return
+        found = standing.record(row)
+        if self._adopt.isdisjoint({found.source, handle(found), handle(asked)}):
             self._foreign.append(Foreign(asked, found.source))
         else:
-            self._compare(found, asked)
-
-    def _stored(self, table: Table[Any], key: tuple[str, ...]) -> Record | None:
-        """The record of a key, whoever owns it, secrets sealed."""
-        where = " AND ".join(f"{column} = ?" for column in table.key)
-        return next(self._database.find(table, where, tuple(map(str, key)), unsealed=False), None)
+            self._compare(standing, row, asked)
 
     def _twins(self, table: Table[Any]) -> dict[tuple[str, ...], list[Record]]:
         """Records that the policy adopts, by the key that they have once it owns them.
@@ -270,10 +278,15 @@ class _Planning:
         """The wanted record, or None where its secrets cannot be had."""
         if not isinstance(asked, IdentitySpec):
             return asked
-        return self._secrets.identity(asked, stored if isinstance(stored, Identity) else None)
+        secrets = self._secrets.secrets(asked, stored.secrets if isinstance(stored, Identity) else ())
+        return None if secrets is None else _record(asked, secrets)
 
     def _identities_in(self, instance: str) -> int:
         return identities_in(self._database, instance)
+
+
+def _record(asked: Wanted, secrets: tuple[Secret, ...]) -> Record:
+    return asked.identity(secrets) if isinstance(asked, IdentitySpec) else asked
 
 
 @contextmanager

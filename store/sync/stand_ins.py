@@ -1,11 +1,12 @@
 """Identities without their secrets, for plans that are made where no secret is at hand."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
-from store.records import Identity, Secret, SecretForm, SignMode
+from store.records import Secret, SecretForm, SignMode
 from store.seal import fingerprint
 from store.sync.policy import IdentitySpec
 from store.sync.recorded import NO_VALUE
@@ -38,8 +39,8 @@ class IdentitySecrets(Protocol):
     compared: Compared
     errors: list[str]
 
-    def identity(self, spec: IdentitySpec, stored: Identity | None) -> Identity | None:
-        """The identity with its secrets, or None where some cannot be had."""
+    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret]) -> tuple[Secret, ...] | None:
+        """Its secrets, the stored ones where they are the same; None where some cannot be had."""
 
 
 class ByName:
@@ -50,14 +51,12 @@ class ByName:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def identity(self, spec: IdentitySpec, stored: Identity | None) -> Identity:
-        """The identity; a secret that is stored under the same id counts as the same one."""
-        known = {secret.id: secret for secret in stored.secrets} if stored else {}
-        return spec.identity(
-            tuple(
-                replace(known[one.id], expires_at=one.expires_at) if one.id in known else stand_in(spec, one)
-                for one in spec.secrets
-            )
+    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret]) -> tuple[Secret, ...]:
+        """Its secrets; one that is stored under the same id counts as the same one."""
+        known = {secret.id: secret for secret in stored}
+        return tuple(
+            replace(known[one.id], expires_at=one.expires_at) if one.id in known else stand_in(spec, one)
+            for one in spec.secrets
         )
 
 
@@ -71,12 +70,10 @@ class ByReference:
         # The key is forgotten with the plan, so that no fingerprint of a literal secret outlives it.
         self._key = secrets.token_bytes(32)
 
-    def identity(self, spec: IdentitySpec, stored: Identity | None = None) -> Identity:
-        """The identity; `stored` tells nothing that is needed."""
+    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret] = ()) -> tuple[Secret, ...]:
+        """Its secrets; `stored` tells nothing that is needed."""
         del stored
-        return spec.identity(
-            tuple(stand_in(spec, one, fingerprint(self._key, one.kind, one.value.encode())) for one in spec.secrets)
-        )
+        return tuple(stand_in(spec, one, fingerprint(self._key, one.kind, one.value.encode())) for one in spec.secrets)
 
 
 def stand_in(spec: IdentitySpec, reference: SecretReference, printed: str = "") -> Secret:

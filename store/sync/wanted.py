@@ -3,10 +3,11 @@
 Nothing is hashed, verified or unsealed, so that an unchanged secret never shows as a change.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from store.database import Database
-from store.records import Identity, Secret, SecretForm, SignMode
+from store.records import Secret, SecretForm, SignMode
 from store.sync.policy import IdentitySpec
 from store.sync.references import SecretReference, SecretSources, UnresolvedSecret
 from store.sync.stand_ins import Compared
@@ -31,19 +32,19 @@ class WantedSecrets:
         self._sources = sources
         self.errors: list[str] = []
 
-    def identity(self, spec: IdentitySpec, stored: Identity | None) -> Identity | None:
-        """The identity with its secrets, the stored ones where they are the same; None where some cannot be had.
+    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret]) -> tuple[Secret, ...] | None:
+        """Its secrets, the stored ones where they are the same; None where some cannot be had.
 
-        A password that is new stands in it as PLAIN, still to be hashed.
+        A password that is new stands among them as PLAIN, still to be hashed.
         """
-        known = {secret.id: secret for secret in stored.secrets} if stored else {}
+        known = {secret.id: secret for secret in stored}
         secrets = []
         for reference in spec.secrets:
             try:
                 secrets.append(self._secret(spec, reference, known.get(reference.id)))
             except UnresolvedSecret as error:
                 self.errors.append(str(error))
-        return spec.identity(tuple(secrets)) if len(secrets) == len(spec.secrets) else None
+        return tuple(secrets) if len(secrets) == len(spec.secrets) else None
 
     def _secret(self, spec: IdentitySpec, reference: SecretReference, stored: Secret | None) -> Secret:
         if reference.kind == "stored":
@@ -51,7 +52,8 @@ class WantedSecrets:
         value, form = self._sources.resolve(reference, spec.sign_mode)
         fingerprint = self._database.fingerprint(form, value)
         if stored is not None and stored.fingerprint == fingerprint:
-            return replace(stored, expires_at=reference.expires_at)
+            same_time = stored.expires_at == reference.expires_at
+            return stored if same_time else replace(stored, expires_at=reference.expires_at)
         return Secret(id=reference.id, value=value, form=form, fingerprint=fingerprint, expires_at=reference.expires_at)
 
 

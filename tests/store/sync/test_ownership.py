@@ -79,7 +79,7 @@ def write_by_file(store: Store, source: str, text: str) -> None:
 def said_by(store: Store, text: str) -> dict[tuple[str, ...], Any]:
     """What a policy says, without its instances, read straight from the file."""
     policy = store.load(text)
-    identities = [ByName().identity(spec, None) for spec in policy.identities]
+    identities = [spec.identity(ByName().secrets(spec, ())) for spec in policy.identities]
     records: list[Record] = [*policy.groups, *identities, *policy.permissions, *policy.blacklist]
     return {(one.kind, *map(str, one.key)): without_fingerprints(content(one)) for one in records}
 
