@@ -26,8 +26,6 @@ class Additions:
         self._revision = revision
         self._stamps = {"created_at": now_ms, "updated_at": now_ms, "revision": revision}
         self._waiting: list[Record] = []
-        self.many = False
-        """Whether there were so many that they went in by the thousand."""
 
     def add(self, record: Record) -> None:
         """Let a record wait for others.
@@ -37,7 +35,6 @@ class Additions:
         """
         self._waiting.append(record)
         if len(self._waiting) >= FULL:
-            self.many = True
             self.flush()
 
     def flush(self) -> None:

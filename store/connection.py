@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,12 @@ from store.unavailable import StoreUnavailable, told_clearly
 
 BUSY_MS: Final = 5_000
 """How long a writer waits for another one, in milliseconds."""
+
+LOG_BYTES: Final = 64 * 1024 * 1024
+"""What the write-ahead log may keep of the disk once what it holds is in the file."""
+
+SHORTEN_MS: Final = 1_000
+"""How long other writers may be kept waiting for the log to become short, in milliseconds."""
 
 FileId = tuple[int, int]
 """Device and inode: what tells a file from another of its name."""
@@ -84,6 +90,21 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def shorten_log(connection: sqlite3.Connection) -> None:
+    """Bring the write-ahead log into the file and give its disk back; readers are never kept waiting.
+
+    Where a reader goes on reading in the log, or the disk is full, it stays: nothing is lost, and the next writer
+    that comes to its begin cuts it to `LOG_BYTES`.
+    """
+    (busy_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {min(busy_ms, SHORTEN_MS)}")
+    try:
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
 
 
 def file_at(path: Path) -> FileId | None:

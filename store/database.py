@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from store.connection import BUSY_MS, connect, file_at, put_into_shape, transaction
+from store.connection import BUSY_MS, LOG_BYTES, connect, file_at, put_into_shape, shorten_log, transaction
 from store.migrations import STEPS, store_migrations
 from store.records import Record, Secret, SecretForm
 from store.seal import PLAIN, SealError, SealKeys, fingerprint, missing_key
@@ -20,6 +20,9 @@ from store.unavailable import StoreUnavailable, told_clearly
 from store.writing import Writing
 
 R = TypeVar("R", bound=Record)
+
+LARGE: Final = 10_000
+"""A write of so many changes may leave a log that is longer than the file."""
 
 _FINGERPRINT_KEY_PLACE: Final = "fingerprint key"
 
@@ -137,6 +140,8 @@ class Database:
             write = Writing(self, actor=actor, source=source, now_ms=now_ms, commit=commit, checksum=checksum)
             yield write
             write.finish()
+        if write.counts.total() >= LARGE:
+            shorten_log(self.connection)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -184,6 +189,7 @@ class Database:
     def _prepare(self, busy_ms: int) -> None:
         put_into_shape(self.path, self.connection, store_migrations, STEPS, busy_ms=busy_ms)
         self.connection.execute("PRAGMA synchronous = FULL")
+        self.connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         self.connection.execute("PRAGMA foreign_keys = ON")
         if self._meta("fingerprint_key") is None:
             with self.transaction():

@@ -2,7 +2,9 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from store.additions import INSERT_SECRET, Additions, secret_rows
@@ -56,7 +58,7 @@ class Writing:
             self._additions.flush()
             return Operation.ADD
         if content(old) == content(record):
-            self._relocate(table, old, record)
+            self.relocate([record])
             return None
         self._change(table, old, record)
         self._log(Operation.CHANGE, old, record)
@@ -92,6 +94,19 @@ class Writing:
         self._additions.flush()
         self._log(Operation.EXPIRE, record, record)
 
+    def relocate(self, records: Iterable[Record]) -> None:
+        """The same records now stand in other lines: clerical, so no change and no revision.
+
+        A place with a commit stays right for ever; only one without would come to point to a wrong line.
+        """
+        for kind, some in groupby(records, key=lambda record: record.kind):
+            table = BY_KIND[kind]
+            where = " AND ".join(f"{column} = ?" for column in table.key)
+            self._connection.executemany(
+                f"UPDATE {table.name} SET origin = ? WHERE {where} AND instr(origin, '@') = 0",  # noqa: S608 - our own names
+                ((record.origin, *map(str, record.key)) for record in some),
+            )
+
     def planned(self, checksum: str) -> None:
         """Note the checksum of the plan that this write carries out, where it is another than was to be expected."""
         self._connection.execute("UPDATE revisions SET checksum = ? WHERE revision = ?", (checksum, self.revision))
@@ -115,18 +130,6 @@ class Writing:
     def _log(self, operation: Operation, before: Record | None, after: Record | None) -> None:
         self.counts[operation] += 1
         log_change(self._connection, self.revision, operation, before, after)
-
-    def _relocate(self, table: Table[Any], old: Record, record: Record) -> None:
-        """The same record now stands in another line: clerical, so no change and no revision.
-
-        A place with a commit stays right for ever; only one without would come to point to a wrong line.
-        """
-        if old.origin != record.origin and "@" not in old.origin:
-            where = " AND ".join(f"{column} = ?" for column in table.key)
-            self._connection.execute(
-                f"UPDATE {table.name} SET origin = ? WHERE {where}",  # noqa: S608 - our own names
-                (record.origin, *map(str, old.key)),
-            )
 
     def _change(self, table: Table[Any], old: Record, record: Record) -> None:
         kept = record

@@ -197,8 +197,7 @@ class _Applying:
                 # What is added was seen not to be there when the plan was made, at the revision before this one.
                 (write.add if change.old is None else write.put)(self._storable(change.new))
             self._progress("write", done + 1, total)
-        for record in made.moved:
-            write.put(record)
+        write.relocate(made.moved)
 
     def _hash(self, made: Plan) -> None:
         """Hash the passwords that are new, on all cores, before the store is locked."""
