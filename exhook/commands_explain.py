@@ -1,9 +1,7 @@
 """The commands `explain … connect`, `publish TOPIC`, `subscribe FILTER`."""
 
-import base64
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -18,15 +16,18 @@ from exhook.listeners import DEFAULT, Listeners
 from exhook.options import Config, Db, SealKeyFile
 from exhook.settings import Settings, load_settings
 from store.clock import now_ms
+from store.credentials import hash_password
 from store.decision import Reason
 from store.reader import Reader
-from store.records import Action, Identity, Record, SecretForm, SignMode
+from store.records import Action, Identity, Record, Secret, SecretForm
 from store.seal import SealError, SealKeys
-from store.sync.apply import apply_policy
 from store.sync.document import load_policy
 from store.sync.exit_codes import Usage
+from store.sync.policy import IdentitySpec
+from store.sync.provenance import commit_of
 from store.sync.references import SecretReference, SecretSources, UnresolvedSecret
-from store.sync.thresholds import Consent
+from store.sync.rehearsal import rehearsal
+from store.sync.stand_ins import unprovable
 from store.unavailable import StoreUnavailable
 
 explain_app: Final = typer.Typer(
@@ -112,59 +113,58 @@ def _explain(ask: _Ask, action: Action | None = None, topic: str = "") -> None:
     listeners = Listeners(asked.settings.listeners)
     listener = listeners.named(asked.question.listener, "")
     question = replace(asked.question, action=action, topic=topic, emqx=listener is None or listener.emqx)
-    sources = _WhatCanBeHad(asked.settings)
+    secrets = _WhatCanBeHad(asked.settings)
     try:
-        with _store(asked, sources) as (path, keys), closing(Reader(path, keys)) as reader:
+        with _reader(asked, secrets) as reader:
             decision = answer(reader, listeners, question)
     except (StoreUnavailable, SealError) as error:
         raise CannotSay(str(error)) from None
-    if decision.reason is Reason.WRONG_PASSWORD and (missing := sources.missing_of(decision.rule)):
+    if decision.reason is Reason.WRONG_PASSWORD and (missing := secrets.missing_of(decision.rule)):
         raise CannotSay(f"the password could not be compared: {missing}")
     typer.echo(as_json(decision, question) if asked.json else as_text(decision, question))
     raise typer.Exit(0 if decision.allow else 1)
 
 
 @contextmanager
-def _store(asked: _Asked, sources: "_WhatCanBeHad") -> Iterator[tuple[Path, SealKeys]]:
+def _reader(asked: _Asked, secrets: "_WhatCanBeHad") -> Iterator[Reader]:
     """The store to ask: the real one, or one made for the moment from policy files."""
     if asked.policy is None:
-        yield asked.settings.db, SealKeys.from_environment(os.environ, asked.settings.seal_key_file)
+        keys = SealKeys.from_environment(os.environ, asked.settings.seal_key_file)
+        with closing(Reader(asked.settings.db, keys)) as reader:
+            yield reader
         return
-    with tempfile.TemporaryDirectory(prefix="exhook-explain-") as folder:
-        path = Path(folder) / "explain.db"
-        # A store of its own, with the label that the policy asks for.
-        consent = Consent(label=load_policy([asked.policy]).sync.environment, allow_empty=True)
-        apply_policy(path, SealKeys(), [asked.policy], sources, consent=consent, actor="exhook explain")
-        yield path, SealKeys()
+    policy = load_policy([asked.policy], commit=commit_of([asked.policy]))
+    who = (asked.question.username, asked.question.client_id)
+    with rehearsal(policy, [who], secrets.identity) as reader:
+        yield reader
 
 
-class _WhatCanBeHad(SecretSources):
+class _WhatCanBeHad:
     """Secrets as far as they can be had here: who may publish what does not hang on them."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(os.environ, settings.secrets_dir, settings.allow_env)
-        object.__setattr__(self, "_missing", {})
-
-    _missing: dict[bytes, UnresolvedSecret]
-    """What could not be had, by the value that stands in for it."""
+        self._sources = SecretSources(os.environ, settings.secrets_dir, settings.allow_env)
+        self._missing: dict[bytes, UnresolvedSecret] = {}
 
     def missing_of(self, record: Record | None) -> UnresolvedSecret | None:
         """What could not be had of an identity's secrets."""
         secrets = record.secrets if isinstance(record, Identity) else ()
         return next((self._missing[secret.value] for secret in secrets if secret.value in self._missing), None)
 
-    def resolve(self, reference: SecretReference, sign_mode: SignMode) -> tuple[bytes, SecretForm]:
+    def identity(self, spec: IdentitySpec) -> Identity:
+        """The identity; what cannot be had is a secret that no password proves."""
+        return spec.identity(tuple(self._secret(spec, one) for one in spec.secrets))
+
+    def _secret(self, spec: IdentitySpec, reference: SecretReference) -> Secret:
+        secret = unprovable(spec, reference)
         try:
-            return super().resolve(reference, sign_mode)
+            value, form = self._sources.resolve(reference, spec.sign_mode)
         except UnresolvedSecret as unresolved:
-            hashed = sign_mode is SignMode.HASHED
-            stand_in = _a_hash_that_nobody_knows() if hashed else os.urandom(32)
-            self._missing[stand_in] = unresolved
-            return stand_in, SecretForm.HASH if hashed else SecretForm.KEY
-
-
-def _a_hash_that_nobody_knows() -> bytes:
-    return b"$6$" + base64.b64encode(os.urandom(12)) + b"$" + base64.b64encode(os.urandom(64))
+            self._missing[secret.value] = unresolved
+            return secret
+        if form is SecretForm.PLAIN:
+            value, form = hash_password(value).encode(), SecretForm.HASH
+        return replace(secret, value=value, form=form)
 
 
 def _moment(text: str) -> int:

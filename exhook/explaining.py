@@ -2,15 +2,13 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from exhook.listeners import Listeners
 from store.credentials import verify
-from store.decision import Challenge, Decision, Nearest, Reason, authorize, conclude, instance_of, refused, select
+from store.decision import Challenge, Decision, Reason, authorize, conclude, instance_of, refused, select
 from store.reader import Reader
-from store.records import Action, Identity, Permission, Record
-from store.tables import content
-from store.topics import parse_publication, parse_subscription
+from store.records import Action
+from store.sync.decided import Request, as_data, grounds, named, result
 from store.view import Client
 
 
@@ -31,6 +29,10 @@ class Question:
     at_ms: int
     emqx: bool = True
     """Whether the listener's broker reads ``$queue/F`` and ``$delayed/N/T`` as EMQX does."""
+
+    @property
+    def request(self) -> Request:
+        return Request(client_id=self.client_id, action=self.action, topic=self.topic, emqx=self.emqx)
 
 
 class CannotSay(Exception):
@@ -70,91 +72,17 @@ def _without_password(challenge: Challenge) -> Decision:
     if challenge.verdict is not Reason.ALLOWED:
         return conclude(challenge, None)
     raise CannotSay(
-        f"the password decides: {_named(challenge.identity)} is asked for it ({challenge.mode}); "
+        f"the password decides: {named(challenge.identity)} is asked for it ({challenge.mode}); "
         "give it with --password-stdin"
     )
 
 
 def as_json(decision: Decision, question: Question) -> str:
     """The decision for scripts."""
-    return json.dumps(
-        {
-            "allow": decision.allow,
-            "reason": decision.reason.value,
-            "rule": _rule(decision.rule),
-            "nearest": _nearest(decision.nearest, question),
-            "revision": decision.revision,
-            "passed_on": decision.passed_on,
-            "secret_id": decision.secret_id or None,
-        },
-        ensure_ascii=False,
-    )
+    return json.dumps(as_data(decision, question.request), ensure_ascii=False)
 
 
 def as_text(decision: Decision, question: Question) -> str:
     """The decision for people."""
-    result = "allow" if decision.allow else "passed on to the broker's own chain" if decision.passed_on else "deny"
-    lines = [f"{result}: {decision.reason.value} (revision {decision.revision})"]
-    if decision.rule:
-        lines.append(f"  rule:    {_named(decision.rule)}")
-    if decision.secret_id:
-        lines.append(f"  secret:  {decision.secret_id}")
-    if decision.nearest:
-        lines.append(f"  nearest: {_named(decision.nearest.record)}")
-        lines.append(f"           {_shortfall(decision.nearest, question)}")
-    return "\n".join(lines)
-
-
-def _named(record: Record | None) -> str:
-    if record is None:
-        return "nobody"
-    match record:
-        case Permission():
-            to = f"{record.identity_type} {record.identity}".rstrip()
-            said = f"{record.effect} {record.action} {record.topic!r} for {to}"
-        case Identity():
-            said = f"{record.identity_type} {record.username}" + (f" as {record.client_id}" if record.client_id else "")
-        case _:
-            said = " ".join(part for part in record.key if part)
-    place = f", {record.origin}" if record.origin else ""
-    return f"{record.kind} {record.id + ': ' if record.id else ''}{said} [{record.source}{place}]"
-
-
-def _shortfall(nearest: Nearest, question: Question) -> str:
-    if nearest.why == "action":
-        return "covers it, but grants the other action alone"
-    if nearest.why == "expired":
-        return "covers it, but has expired"
-    if nearest.why == "client_ids":
-        return f"its client_ids do not admit {question.client_id!r}"
-    parse = parse_subscription if question.action is Action.SUB else parse_publication
-    # What stands behind `$share/GROUP/` and the like: levels are counted there.
-    levels = parse(question.topic, emqx=question.emqx)
-    level = nearest.level or 0
-    if level >= len(levels):
-        return f"stops covering behind the last level of {question.topic!r}: it asks for more levels"
-    return f"stops covering at level {level + 1} of {question.topic!r}: {levels[level]!r}"
-
-
-def _rule(record: Record | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    said = content(record)
-    said.pop("secrets", None)
-    return {
-        "kind": record.kind,
-        "id": record.id or None,
-        "source": record.source,
-        "origin": record.origin or None,
-    } | said
-
-
-def _nearest(nearest: Nearest | None, question: Question) -> dict[str, Any] | None:
-    if nearest is None:
-        return None
-    return {
-        "rule": _rule(nearest.record),
-        "why": nearest.why,
-        "level": nearest.level,
-        "explanation": _shortfall(nearest, question),
-    }
+    head = f"{result(decision)}: {decision.reason.value} (revision {decision.revision})"
+    return "\n".join([head, *(f"  {line}" for line in grounds(decision, question.request))])

@@ -13,6 +13,7 @@ from store.sync import (
     commands_import,
     commands_lint,
     commands_store,
+    commands_test,
     commands_watch,
 )
 from store.sync.console import Commands, examples
@@ -55,6 +56,10 @@ app.command(epilog=examples("exhook-sync init", "exhook-sync init access/policy.
 app.command(epilog=examples("exhook-sync validate policy.yaml", "exhook-sync validate policies/"))(
     commands_files.validate
 )
+app.command(
+    "test",
+    epilog=examples("exhook-sync test policy.yaml", "exhook-sync test policies/ tests/access.yaml --junit report.xml"),
+)(commands_test.run)
 app.command("hash", epilog=examples("exhook-sync hash", 'printf %s "$PASSWORD" | exhook-sync hash'))(
     commands_files.hash_
 )

@@ -13,6 +13,7 @@ from store.records import BlacklistEntry, Effect, Grantee, Group, Instance, Perm
 from store.sync.findings import Findings
 from store.sync.placed import Placed, Written
 from store.sync.policy import IdentitySpec
+from store.sync.wording import handle
 
 _MEND: Final = "leave one out, or make one entry of both"
 
@@ -129,7 +130,7 @@ class Survey:
         if (one.item.instance, group) not in self._registered:
             self._registered.add((one.item.instance, group))
             message = f"the group {group!r} is not registered in {one.item.instance}; add it to `groups`"
-            self._findings.warn(one.file, one.at, message)
+            self._findings.warn(one.file, one.at, message, rule="unregistered-group", record=handle(one.item))
 
 
 _HAVE_IDS: Final = frozenset({"identities", "permissions", "blacklist"})
@@ -167,7 +168,7 @@ class _Clashes:
             message = (
                 f"the {noun} {show(text)} is not {show(other)}, at {first.where}; write both alike if one is meant"
             )
-            self._findings.warn(one.file, one.at, message)
+            self._findings.warn(one.file, one.at, message, rule="confusable", record=handle(one.item))
         known.setdefault(text, one)
 
 

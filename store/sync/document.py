@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from store.records import Instance
 from store.sync import blocks, schema
+from store.sync.cases import Cases
 from store.sync.crosscheck import Survey
 from store.sync.entries import Scope
 from store.sync.files import File, read_files
@@ -16,15 +17,17 @@ from store.sync.findings import Findings, InvalidPolicy, PolicyError, PolicyWarn
 from store.sync.included import Included
 from store.sync.inclusion import Inclusion
 from store.sync.layers import Overrides
+from store.sync.lint_off import Off
 from store.sync.placed import Written
 from store.sync.policy import IdentitySpec, Policy, Records, SyncRules
 from store.sync.roles import Role, Roles
 from store.sync.scalars import check_name
-from store.sync.sections import entries_of, named
+from store.sync.sections import entries_of, named, read_off
 from store.sync.settings import Settings
 from store.sync.source import Mapping, Place, read_source
 from store.sync.validation import validate
 from store.sync.variables import Vars
+from store.sync.wording import handle
 
 __all__ = [
     "IdentitySpec",
@@ -36,8 +39,12 @@ __all__ = [
     "load_policy",
 ]
 
-_APART: Final = frozenset({"include", "instances", "groups", "identities", "roles", "permissions", "blacklist"})
+_APART: Final = frozenset(
+    {"include", "instances", "groups", "identities", "roles", "permissions", "blacklist", "fixtures", "tests", "lint"}
+)
 """Keys whose values are validated entry by entry."""
+_DECIDING: Final = ("identities", "permissions", "blacklist")
+"""Sections whose records decide, so that a test may expect one of them."""
 _WITH_INSTANCE: Final = ("groups", "identities", "permissions", "blacklist")
 _AS_IT_IS: Final[Map[Path, bytes]] = MappingProxyType({})
 
@@ -84,6 +91,8 @@ class _Loading:
         self._roles = Roles(findings)
         self._overrides = Overrides(findings)
         self._inclusion = Inclusion(self._vars)
+        self._cases = Cases()
+        self._off: tuple[Off, ...] = ()
 
     def policy(self) -> Policy:
         """The policy.
@@ -91,6 +100,8 @@ class _Loading:
         Raises:
             InvalidPolicy: with all mistakes.
         """
+        self._off = tuple(off for one in self._documents for off in read_off(one.root, self._scope(one)))
+        self._findings.turn_off(self._off)
         for one in self._documents:
             self._vars.read(one.file.name, one.root)
         for one in self._documents:
@@ -103,6 +114,7 @@ class _Loading:
         survey = self._survey()
         self._roles.warn_unused()
         self._vars.warn_unused()
+        self._read_cases()
         if self._findings.errors:
             raise InvalidPolicy(self._findings.errors)
         return self._made(survey)
@@ -140,6 +152,15 @@ class _Loading:
         for file in one.included:
             for made in file.overrides():
                 self._overrides.add(made)
+
+    def _read_cases(self) -> None:
+        for one in self._documents:
+            self._cases.read_fixtures(one.root, self._scope(one))
+        for one in self._documents:
+            self._cases.read_cases(one.root, self._scope(one))
+        if not self._findings.errors:
+            # A rule that is wrong itself would be reported as one that is not there.
+            self._cases.check_rules(lambda: (handle(one) for section in _DECIDING for one in self._records(section)))
 
     def _survey(self) -> Survey:
         """Leave out what is replaced, and look at all the rest together."""
@@ -187,6 +208,9 @@ class _Loading:
             warnings=self._findings.warnings,
             files=(*(one.file.path for one in self._documents), *self._inclusion.files),
             commit=self._commit if self._inclusion.at_commit else "",
+            cases=self._cases.cases,
+            off=self._off,
+            silencing=self._findings.silencing,
         )
 
     def _listed(self, section: str) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 Permission blocks are read by `store.sync.blocks`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -53,8 +54,8 @@ class Scope:
     def error(self, at: Located, message: str) -> None:
         self.findings.error(self.file, at, message)
 
-    def warn(self, at: Located, message: str) -> None:
-        self.findings.warn(self.file, at, message)
+    def warn(self, at: Located, message: str, *, rule: str, record: str = "") -> None:
+        self.findings.warn(self.file, at, message, rule=rule, record=record)
 
     def place(self, item: T, at: Located) -> Placed[T]:
         return Placed(item, self.file, at)
@@ -172,6 +173,7 @@ def _references(
     references = [
         _reference(secret, mode, at, scope) for secret, at in zip(found, values, strict=True) if isinstance(at, Mapping)
     ]
+    _warn_of_literals(entry, values, scope)
     good = [reference for reference in references if reference is not None]
     ids = [reference.id for reference in good]
     if len(ids) != len(set(ids)):
@@ -193,10 +195,6 @@ def _reference(
             value.key_at("hash"), "a hash goes with `sign_mode: hashed` alone; give the secret itself by env or file"
         )
         return None
-    if kind == "literal":
-        scope.warn(
-            value.key_at("literal"), "a secret written into the policy; whoever reads the file has it, use env or file"
-        )
     return SecretReference(
         id=secret.id or DEFAULT_SECRET,
         kind=kind,
@@ -204,6 +202,15 @@ def _reference(
         expires_at=secret.expires,
         origin=f"{scope.file}:{value.line}",
     )
+
+
+def _warn_of_literals(entry: schema.IdentityEntry, values: Sequence[Value], scope: Scope) -> None:
+    """Warn of secrets that whoever reads the file has."""
+    message = "a secret written into the policy; whoever reads the file has it, use env or file"
+    record = entry.id or entry.client_id or entry.username
+    for value in values:
+        if isinstance(value, Mapping) and "literal" in value:
+            scope.warn(value.key_at("literal"), message, rule="literal-secret", record=record)
 
 
 def _field(value: Mapping, field: str) -> Value:

@@ -104,7 +104,7 @@ class Included:
                     records=placed,
                 )
         for fault in self.table.warnings:
-            self.scope.warn(Place(fault.line, fault.column), fault.message)
+            self.scope.warn(Place(fault.line, fault.column), fault.message, rule="unread-column")
 
     def overrides(self) -> Iterator[Written]:
         """The entries that replace ones of earlier files; mistakes are left to `entries`."""

@@ -107,6 +107,7 @@ class IdentityRows(PlainRows):
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
         self._literal_is_told = False
+        self._each_literal = scope.findings.off_for_one("literal-secret")
 
     def _records(self, row: Plain, line: int) -> Sequence[IdentitySpec]:
         common = self._common(row, line)
@@ -159,7 +160,7 @@ class IdentityRows(PlainRows):
         if key == "literal" and self._literal_is_told:
             return "literal", _that(bool, text)
         # The first one is told of the long way round.
-        self._literal_is_told |= key == "literal"
+        self._literal_is_told |= key == "literal" and not self._each_literal
         raise Unusual
 
 

@@ -16,7 +16,9 @@ from store.records import (
     Secret,
     SignMode,
 )
+from store.sync.case import Case
 from store.sync.findings import PolicyWarning
+from store.sync.lint_off import Off
 from store.sync.references import SecretReference
 
 
@@ -149,6 +151,12 @@ class Policy:
     """All files that it was read from, included ones too."""
     commit: str
     """The git commit that all of them are at; empty where it is not known, or one of them is not."""
+    cases: tuple[Case, ...] = ()
+    """The tests of its files."""
+    off: tuple[Off, ...] = ()
+    """The lint rules that its files turn off."""
+    silencing: frozenset[Off] = frozenset()
+    """Those of them that kept a warning from being told."""
 
     @property
     def empty(self) -> bool:

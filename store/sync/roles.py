@@ -60,4 +60,5 @@ class Roles:
         for role in self._known.values():
             if not role.used:
                 name, file, at = role.name
-                self._findings.warn(file, at, f"the role {name!r} is not used; leave it out")
+                message = f"the role {name!r} is not used; leave it out"
+                self._findings.warn(file, at, message, rule="unused-role", record=name)

@@ -4,15 +4,18 @@ The models validate located values (`store.sync.source`); what concerns several 
 checked where records are made of them. `store.sync.json_schema` derives a JSON Schema for editors from `PolicyFile`.
 """
 
-from typing import ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
+from store.sync.case_entry import CaseEntry, Fixtures
 from store.sync.entry import Actions, ClientIds, Common, Entry, Grants, Proof, Remarks, SecretEntry
 from store.sync.include import IncludeBlacklist, IncludeIdentities, IncludePermissions
+from store.sync.lint_off import RULES
 from store.sync.scalars import (
     ClientId,
     Count,
+    EntryId,
     Flag,
     GroupId,
     InstanceId,
@@ -23,6 +26,7 @@ from store.sync.scalars import (
     UserName,
     VarName,
     VarValue,
+    Word,
 )
 
 __all__ = ["Actions", "ClientIds", "Common", "Entry", "Grants", "Proof", "Remarks", "SecretEntry"]
@@ -112,13 +116,22 @@ class RoleEntry(Actions):
     override: Flag = Field(default=False, description="Replaces the role of this name in an earlier file.")
 
 
+class OffEntry(Entry):
+    example = "{off: everything, record: operators, reason: operators see all lines}"
+
+    off: Annotated[Word, WithJsonSchema({"enum": list(RULES)})] = Field(description="The lint rule.")
+    record: EntryId = Field(
+        default="", description="Id of the entry, its name where it has no id; the whole policy if left out."
+    )
+    reason: Note = Field(description="Why it is right here; for people.")
+
+
 class PolicyFile(Entry):
     """A policy file."""
 
     example = "format: exhook/v1"
     examples: ClassVar[dict[str, str]] = {"vars": "{root: plant-a}"}
     unsupported: ClassVar[dict[str, str]] = {
-        "tests": "leave them out",
         "access_keys": "leave them out",
         "device_credentials": "leave them out",
     }
@@ -139,3 +152,8 @@ class PolicyFile(Entry):
     roles: dict[Name, RoleEntry] = Field(default_factory=dict, description="Topics under a name, for permissions.")
     permissions: list[PermissionBlock] = Field(default_factory=list, description="Who may publish and subscribe.")
     blacklist: list[BlacklistEntry] = Field(default_factory=list, description="Who may not connect in any mode.")
+    fixtures: Fixtures = Field(default=Fixtures(), description="Clients and topics that tests name.")
+    tests: list[CaseEntry] = Field(
+        default_factory=list, description="What the policy must grant and refuse; `exhook-sync test` sees to it."
+    )
+    lint: list[OffEntry] = Field(default_factory=list, description="Lint rules that are turned off, with reasons.")

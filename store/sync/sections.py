@@ -1,11 +1,13 @@
 """The sections of one policy file as entries, each with its records and their places."""
 
+import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from store.records import InvalidRecord
 from store.sync import blocks, entries, schema
 from store.sync.entries import Scope
+from store.sync.lint_off import RULES, Off
 from store.sync.placed import Placed, Written
 from store.sync.source import Items, Mapping, Nothing, Text, Value, text_at
 from store.sync.validation import validate
@@ -38,6 +40,18 @@ def named(root: Mapping, section: str, scope: Scope) -> Iterator[tuple[Text, Val
         scope.error(value, f"`{section}` is a mapping; write `NAME: {{…}}`, one for each {section[:-1]}")
 
 
+def read_off(root: Mapping, scope: Scope) -> Iterator[Off]:
+    """The lint rules that a file turns off."""
+    for value in listed(root, "lint", scope):
+        entry = validate(schema.OffEntry, value, scope.error)
+        if entry and isinstance(value, Mapping):
+            if entry.off not in RULES:
+                close = difflib.get_close_matches(entry.off, RULES, n=1)
+                mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(RULES)}"
+                scope.error(value["off"], f"there is no lint rule {str(entry.off)!r}; {mend}")
+            yield Off(entry.off, entry.record, scope.file, value.line, entry.reason)
+
+
 def _instances(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
     for name, settings in named(root, "instances", scope):
         entry = validate(schema.InstanceEntry, settings, scope.error) or schema.InstanceEntry()
@@ -51,7 +65,7 @@ def _instances(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
 
 
 def _groups(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
-    for value in _list(root, "groups", scope):
+    for value in listed(root, "groups", scope):
         entry = validate(schema.GroupEntry, _as_mapping(value), scope.error)
         if entry:
             group = entries.read_group(entry, value, scope)
@@ -68,13 +82,14 @@ def _common(
 
 def _valid(root: Mapping, section: str, model: type[C], scope: Scope) -> Iterator[tuple[C, Mapping]]:
     """The valid entries of one section."""
-    for value in _list(root, section, scope):
+    for value in listed(root, section, scope):
         entry = validate(model, value, scope.error)
         if entry and isinstance(value, Mapping):
             yield entry, value
 
 
-def _list(root: Mapping, section: str, scope: Scope) -> list[Value]:
+def listed(root: Mapping, section: str, scope: Scope) -> list[Value]:
+    """The entries of a section that is a list."""
     value = root.get(section, Items())
     if isinstance(value, Items):
         return [one for one in value if not isinstance(one, Nothing)]

@@ -1,12 +1,13 @@
 """Identities without their secrets, for plans that are made where no secret is at hand."""
 
+import base64
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
-from store.records import Secret, SecretForm, SignMode
+from store.records import Identity, Secret, SecretForm, SignMode
 from store.seal import fingerprint
 from store.sync.policy import IdentitySpec
 from store.sync.recorded import NO_VALUE
@@ -74,6 +75,24 @@ class ByReference:
         """Its secrets; `stored` tells nothing that is needed."""
         del stored
         return tuple(stand_in(spec, one, fingerprint(self._key, one.kind, one.value.encode())) for one in spec.secrets)
+
+
+def unprovable(spec: IdentitySpec, reference: SecretReference) -> Secret:
+    """A secret that no password proves, for decisions in which the secret itself is not at hand."""
+    hashed = spec.sign_mode is SignMode.HASHED
+    salt, digest = (base64.b64encode(secrets.token_bytes(size)) for size in (12, 64))
+    return Secret(
+        id=reference.id,
+        value=b"$6$" + salt + b"$" + digest if hashed else secrets.token_bytes(32),
+        form=SecretForm.HASH if hashed else SecretForm.KEY,
+        fingerprint="",
+        expires_at=reference.expires_at,
+    )
+
+
+def without_secrets(spec: IdentitySpec) -> Identity:
+    """The identity with secrets that no password proves."""
+    return spec.identity(tuple(unprovable(spec, one) for one in spec.secrets))
 
 
 def stand_in(spec: IdentitySpec, reference: SecretReference, printed: str = "") -> Secret:

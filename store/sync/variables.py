@@ -57,7 +57,7 @@ class Vars:
                 self._defined[str(name)] = Placed(str(name), file, written.key_at(name))
                 if SIGN in value:
                     message = f"the value of {str(name)!r} holds `${{var.`, and no var is put into a var; write it out"
-                    self._findings.warn(file, value, message)
+                    self._findings.warn(file, value, message, rule="var-in-var", record=str(name))
 
     def expand(self, file: str, root: Mapping) -> None:
         """Put the vars into all values of a file, in place."""
@@ -108,7 +108,8 @@ class Vars:
         """Warn of vars that nothing refers to."""
         for name, defined in self._defined.items():
             if name not in self._used:
-                self._findings.warn(defined.file, defined.at, f"the var {name!r} is not used; leave it out")
+                message = f"the var {name!r} is not used; leave it out"
+                self._findings.warn(defined.file, defined.at, message, rule="unused-var", record=name)
 
     def sentence(self, wrong: WrongVar, *, private: bool) -> str:
         """What is wrong, and what to do; nothing where it is said already."""

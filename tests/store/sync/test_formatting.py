@@ -62,7 +62,7 @@ def test_keys_come_in_their_order() -> None:
         "identities: [{username: u, sign_mode: origin, secret: {id: s, env: E, expires: 2027-01-01}}]\n"
         "roles: {z: {publish: [c], deny: {publish: [b], both: [a]}, note: n}, a: {both: [d]}}\n"
         "permissions: [{id: x, everyone: true, publish: [a]}]\n"
-        "tests: [{cannot: {}, name: n}]\n"
+        "tests: [{name: n, cannot: {}}]\n"
     )
 
 

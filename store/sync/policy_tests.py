@@ -1,0 +1,165 @@
+"""Runs policy tests: the decision core is asked about a store made from the files, at the moment each test names."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from store.decision import Decision, Reason, authorize, conclude, instance_of, select
+from store.reader import Reader
+from store.records import Action, Identity, SignMode
+from store.sync.case import Asker, Case, Expectation
+from store.sync.decided import Request
+from store.sync.policy import Policy
+from store.sync.rehearsal import rehearsal
+from store.sync.stand_ins import without_secrets
+from store.sync.wording import handle
+from store.view import Client, Listener, View
+
+_LISTENER = "test"
+
+
+class Status(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    """Something else was decided."""
+    ERROR = "error"
+    """What was decided says nothing: the client could not even connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One expectation, and what came of it."""
+
+    expectation: Expectation
+    decision: Decision
+    """For an ERROR, that of the CONNECT."""
+    status: Status
+    complaint: str = ""
+    """What is wrong; empty where nothing is."""
+
+    @property
+    def request(self) -> Request:
+        """What was decided."""
+        asked = self.expectation
+        if self.status is Status.ERROR:
+            return Request(client_id=asked.asker.client_id, action=None)
+        return Request(client_id=asked.asker.client_id, action=asked.action, topic=asked.topic)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One test, and what came of it."""
+
+    case: Case
+    checks: tuple[Check, ...]
+
+    @property
+    def status(self) -> Status:
+        """FAILED where anything failed, else ERROR where anything was one."""
+        found = {check.status for check in self.checks}
+        return next((one for one in (Status.FAILED, Status.ERROR) if one in found), Status.PASSED)
+
+    @property
+    def wrong(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.status is not Status.PASSED)
+
+
+def run_tests(policy: Policy, now_ms: int) -> tuple[Outcome, ...]:
+    """The outcome of every test of a policy; one that names no moment asks as of `now_ms`.
+
+    No secret is needed: a client's password is taken to be right.
+
+    Raises:
+        StoreUnavailable: no temporary file can be written.
+    """
+    askers = [(one.asker.username, one.asker.client_id) for case in policy.cases for one in case.expectations]
+    with rehearsal(policy, askers, without_secrets) as reader:
+        core = _Core(reader, policy.default_instance)
+        return tuple(Outcome(case, tuple(_checks(core, case, now_ms))) for case in policy.cases)
+
+
+def _checks(core: "_Core", case: Case, now_ms: int) -> Iterator[Check]:
+    at_ms = now_ms if case.at_ms is None else case.at_ms
+    connects: dict[Asker, Decision] = {}
+    for expectation in case.expectations:
+        asker = expectation.asker
+        if asker not in connects:
+            connects[asker] = core.connect(asker, at_ms)
+        if expectation.action is None:
+            yield _judged(expectation, connects[asker])
+        elif connects[asker].allow:
+            yield _judged(expectation, core.authorize(asker, expectation.action, expectation.topic, at_ms))
+        else:
+            complaint = (
+                f"{asker.name} cannot even connect ({connects[asker].reason}), so what it may do says nothing; "
+                "mend the client, or write `cannot: {connect: true}` alone"
+            )
+            yield Check(
+                expectation=expectation, decision=connects[asker], status=Status.ERROR, complaint=complaint
+            )  # fmt: skip
+
+
+class _Core:
+    """The decision core, asked as a server asks it."""
+
+    def __init__(self, reader: Reader, default_instance: str) -> None:
+        self._reader = reader
+        self._instance = reader.only_instance() or default_instance
+
+    def connect(self, asker: Asker, at_ms: int) -> Decision:
+        """Whether the client gets in, if its proof succeeds: its password's, or that of the broker."""
+        view, client = self._view(asker)
+        found = select(view, client, None, at_ms)
+        if isinstance(found, Decision):
+            return found
+        if client.listener.external and _proven_by_broker(found.identity, at_ms):
+            return Decision(allow=True, reason=Reason.ALLOWED, revision=found.revision, rule=found.identity)
+        return conclude(found, "" if found.verdict is Reason.ALLOWED else None)
+
+    def authorize(self, asker: Asker, action: Action, topic: str, at_ms: int) -> Decision:
+        view, client = self._view(asker)
+        return authorize(view, client, action, topic, at_ms)
+
+    def _view(self, asker: Asker) -> tuple[View, Client]:
+        listener = Listener(_LISTENER, asker.instance or self._instance, external=asker.external)
+        client = Client(asker.username, asker.client_id, listener, asker.cn, asker.address)
+        return self._reader.view(instance_of(client), client), client
+
+
+def _proven_by_broker(identity: Identity | None, at_ms: int) -> bool:
+    """Whether the broker's own proof lets it in: no password is asked for then."""
+    return identity is not None and identity.sign_mode is SignMode.EXTERNAL and identity.in_force(at_ms)
+
+
+def _judged(expected: Expectation, decision: Decision) -> Check:
+    complaint = _complaint(expected, decision)
+    status = Status.FAILED if complaint else Status.PASSED
+    return Check(expectation=expected, decision=decision, status=status, complaint=complaint)
+
+
+def _complaint(expected: Expectation, decision: Decision) -> str:
+    """What is wrong; nothing where all is as expected."""
+    what = said_of(expected)
+    # What is passed on, the broker's own chain may allow: it is neither granted nor refused.
+    passed_on = decision.passed_on and expected.reason != Reason.NO_MATCH
+    if passed_on or decision.allow is not expected.allow:
+        if passed_on:
+            return f"{expected.asker.name} would {what}: passed on to the broker's own chain, which may say anything"
+        may, why = ("may", "") if decision.allow else ("may not", f" ({decision.reason})")
+        return f"{expected.asker.name} {may} {what}{why}, and {'should' if expected.allow else 'should not'}"
+    if expected.reason and decision.reason != expected.reason:
+        return f"{expected.asker.name} may not {what}: {decision.reason}, where {expected.reason} is expected"
+    rule = handle(decision.rule) if decision.rule else ""
+    if expected.rule and rule != expected.rule:
+        may = "may" if expected.allow else "may not"
+        decided = f"{rule} decides" if rule else f"no rule decides ({decision.reason})"
+        return f"{expected.asker.name} {may} {what}: {decided}, where {expected.rule} is expected"
+    return ""
+
+
+_VERBS: Mapping[Action | None, str] = {None: "connect", Action.PUB: "publish to", Action.SUB: "subscribe to"}
+
+
+def said_of(expected: Expectation) -> str:
+    """The request in a few words."""
+    return _VERBS[expected.action] + (f" {expected.topic!r}" if expected.action else "")
