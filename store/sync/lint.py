@@ -9,12 +9,15 @@ A finding is turned off in a file, with a reason::
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
-from store.records import Effect, Grantee, IdentityType, Permission, Record
+from store.placeholders import NAMES
+from store.records import Action, Effect, Grantee, IdentityType, Permission, Record
+from store.sync.lint_off import Off
 from store.sync.policy import IdentitySpec, Policy
 from store.sync.wording import describe, handle, moment
-from store.topics import Levels, levels_cover
+from store.topics import Levels, levels_cover, levels_overlap
 
 SOON_MS: Final = 30 * 24 * 3600 * 1000
 """What expires within 30 days is reported."""
@@ -22,18 +25,9 @@ SOON_MS: Final = 30 * 24 * 3600 * 1000
 MOST_COMPARED: Final = 2_000
 """Permissions of one grantee that are compared with each other; of more, only the single ones are looked at."""
 
-RULES: Final[Mapping[str, str]] = {
-    "shadowed": "a permission that another one of the same grantee includes",
-    "unreachable": "an ALLOW that a DENY of the same grantee takes back wholly",
-    "deny-blocks-grant": "a DENY within an ALLOW: whoever subscribes to the whole ALLOW is refused",
-    "everything": "a grant of every topic",
-    "claimable": "a grant to a client id or group that holders of a shared user name could claim",
-    "no-permissions": "an identity that may connect and then do nothing",
-    "expired": "a record whose time is over",
-    "expires-soon": "a record that expires within 30 days",
-    "not-compared": "a grantee with too many permissions to compare each with each",
-    "unused-off": "a lint rule turned off where it finds nothing",
-}
+_UNUSED_OFF: Final = "unused-off"
+_SPECIMENS: Final = {name: f"\ue000{name}" for name in NAMES}
+"""What stands for a placeholder's value: like no level that anybody writes, and like no other placeholder's."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,29 +45,32 @@ class LintFinding:
         return f"{self.file}:{self.line}: {self.rule}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
-class Off:
-    """A rule turned off in a file, for all records or for one."""
-
-    rule: str
-    record: str
-    file: str
-    line: int
-
-    def covers(self, finding: LintFinding) -> bool:
-        return finding.rule == self.rule and self.record in ("", finding.record)
-
-
-def lint(policy: Policy, now_ms: int, off: Sequence[Off] = ()) -> list[LintFinding]:
-    """All findings that are not turned off, in order of place."""
+def lint(policy: Policy, now_ms: int) -> list[LintFinding]:
+    """All findings that the files do not turn off, in order of place; what validation warns of is among them."""
     found = [finding for rule in _RULES for finding in rule(policy, now_ms)]
-    kept = [finding for finding in found if not any(one.covers(finding) for one in off)]
-    for one in off:
-        if not any(one.covers(finding) for finding in found):
-            about = f" for {one.record}" if one.record else ""
-            message = f"{one.rule} is turned off{about} and finds nothing; take the line out"
-            kept.append(LintFinding(one.file, one.line, "unused-off", one.record, message))
+    found += [LintFinding(one.file, one.line, one.rule, one.record, one.message) for one in policy.warnings]
+    used = set(policy.silencing)
+    kept = list(_not_off(found, policy.off, used))
+    unused = [_unused(one) for one in policy.off if one not in used and one.rule != _UNUSED_OFF]
+    kept += _not_off(unused, policy.off, used)
+    # A rule against superfluous lines may be superfluous itself.
+    kept += [_unused(one) for one in policy.off if one not in used and one.rule == _UNUSED_OFF]
     return sorted(set(kept))
+
+
+def _not_off(found: Iterable[LintFinding], off: Sequence[Off], used: set[Off]) -> Iterator[LintFinding]:
+    """The findings that are not turned off; what turns one off is noted in `used`."""
+    for finding in found:
+        covering = [one for one in off if one.covers(finding.rule, finding.record)]
+        used.update(covering)
+        if not covering:
+            yield finding
+
+
+def _unused(off: Off) -> LintFinding:
+    about = f" for {off.record}" if off.record else ""
+    message = f"{off.rule} is turned off{about} and finds nothing; take the line out"
+    return LintFinding(off.file, off.line, _UNUSED_OFF, off.record, message)
 
 
 def _finding(record: Record | IdentitySpec, rule: str, message: str) -> LintFinding:
@@ -89,46 +86,79 @@ def _by_grantee(policy: Policy) -> Mapping[tuple[str, str, str], list[Permission
 
 
 def _relations(policy: Policy, _: int) -> Iterator[LintFinding]:
-    """Permissions of one grantee against each other."""
-    for group in _by_grantee(policy).values():
+    """Permissions of one grantee against each other, and against what everyone is denied."""
+    groups = _by_grantee(policy)
+    told: set[tuple[str, ...]] = set()
+    for (instance, grantee, _name), group in groups.items():
         if len(group) > MOST_COMPARED:
             message = f"{len(group)} permissions of one grantee; more than {MOST_COMPARED} are not compared"
             yield _finding(group[0], "not-compared", message)
             continue
-        levels = [(permission, permission.pattern().widest) for permission in group]
+        levels = [(permission, _levels(permission)) for permission in group]
         for permission, own in levels:
             for other, wide in levels:
                 if other is not permission:
                     yield from _relation(permission, own, other, wide)
+        if grantee != Grantee.ALL:
+            denied = [one for one in groups.get((instance, Grantee.ALL, ""), ()) if one.effect is Effect.DENY]
+            yield from _denied_to_everyone(levels, denied[:MOST_COMPARED], told)
+
+
+def _levels(permission: Permission) -> Levels:
+    """The filter of any one client, placeholders filled."""
+    return permission.pattern().substitute(_SPECIMENS) or permission.pattern().widest
 
 
 def _relation(permission: Permission, own: Levels, other: Permission, wide: Levels) -> Iterator[LintFinding]:
-    if not other.action.includes(permission.action) or other.expires_at not in (None, permission.expires_at):
-        return
-    templated = not (permission.pattern().fixed and other.pattern().fixed)
-    within = levels_cover(wide, own) and (not templated or permission.topic == other.topic)
-    if (
-        permission.effect is other.effect
-        and within
-        and not (levels_cover(own, wide) and other.topic >= permission.topic)
-    ):
-        yield _finding(permission, "shadowed", f"{describe(permission)} is included in {other.topic}; leave it out")
-    elif permission.effect is Effect.ALLOW and other.effect is Effect.DENY and within:
-        yield _finding(permission, "unreachable", f"{describe(permission)}, but {other.topic} is denied; a DENY wins")
-    elif (
-        permission.effect is Effect.DENY and other.effect is Effect.ALLOW and within and permission.topic != other.topic
-    ):
+    if permission.effect is other.effect:
+        if (
+            _outlasts(other, permission)
+            and levels_cover(wide, own)
+            and not (levels_cover(own, wide) and other.topic >= permission.topic)
+        ):
+            yield _finding(permission, "shadowed", f"{describe(permission)} is included in {other.topic}; leave it out")
+    elif permission.effect is Effect.ALLOW:
+        yield from _taken_back(permission, own, other, wide)
+
+
+def _denied_to_everyone(
+    granted: Sequence[tuple[Permission, Levels]], denied: Sequence[Permission], told: set[tuple[str, ...]]
+) -> Iterator[LintFinding]:
+    """What everyone is denied against one grantee's grants; `told` holds what blocks a grant, which is said once."""
+    for deny in denied:
+        wide = _levels(deny)
+        for allow, own in granted:
+            for finding in _taken_back(allow, own, deny, wide) if allow.effect is Effect.ALLOW else ():
+                if finding.rule != "deny-blocks-grant" or deny.key not in told:
+                    yield finding
+                if finding.rule == "deny-blocks-grant":
+                    told.add(deny.key)
+
+
+def _taken_back(allow: Permission, own: Levels, deny: Permission, wide: Levels) -> Iterator[LintFinding]:
+    """A grant that a deny takes back, wholly or where it is subscribed to as a whole."""
+    whom = " to everyone" if deny.identity_type is Grantee.ALL else ""
+    if levels_cover(wide, own):
+        if _outlasts(deny, allow):
+            message = f"{describe(allow)}, but {deny.topic} is denied{whom}; a DENY wins"
+            yield _finding(allow, "unreachable", message)
+    elif deny.action.includes(Action.SUB) and allow.action.includes(Action.SUB) and levels_overlap(wide, own):
         yield _finding(
-            permission,
+            deny,
             "deny-blocks-grant",
-            f"{describe(permission)}: a subscription to {other.topic} as a whole is refused because of it; "
-            "grant narrower filters, or put what is denied elsewhere",
+            f"{describe(deny)}: a subscription to {allow.topic} as a whole, granted at {allow.origin}, is refused "
+            "because of it; grant narrower filters, or put what is denied elsewhere",
         )
+
+
+def _outlasts(other: Permission, permission: Permission) -> bool:
+    """Whether the other one speaks of all that this one does, for as long."""
+    return other.action.includes(permission.action) and other.expires_at in (None, permission.expires_at)
 
 
 def _everything(policy: Policy, _: int) -> Iterator[LintFinding]:
     for permission in policy.permissions:
-        if permission.effect is Effect.ALLOW and permission.pattern().widest in (("#",), ("+", "#")):
+        if permission.effect is Effect.ALLOW and _levels(permission) in (("#",), ("+", "#")):
             yield _finding(
                 permission, "everything", f"{describe(permission)}: that is every topic; grant what is needed"
             )
@@ -194,17 +224,33 @@ def _no_permissions(policy: Policy, _: int) -> Iterator[LintFinding]:
 
 
 def _expiring(policy: Policy, now_ms: int) -> Iterator[LintFinding]:
-    records: Iterable[Record | IdentitySpec] = (
-        *policy.groups, *policy.identities, *policy.permissions, *policy.blacklist,
-    )  # fmt: skip
+    records: Iterable[Record | IdentitySpec] = chain(
+        policy.groups, policy.identities, policy.permissions, policy.blacklist
+    )
     for record in records:
-        if record.expires_at is None:
-            continue
-        when = moment(record.expires_at)
-        if record.expires_at <= now_ms:
-            yield _finding(record, "expired", f"{describe(record)} expired at {when}; take it out")
-        elif record.expires_at <= now_ms + SOON_MS:
-            yield _finding(record, "expires-soon", f"{describe(record)} expires at {when}")
+        if record.expires_at is not None:
+            yield from _expiry(record, describe(record), record.expires_at, now_ms)
+        if isinstance(record, IdentitySpec):
+            yield from _expiring_secrets(record, now_ms)
+
+
+def _expiring_secrets(identity: IdentitySpec, now_ms: int) -> Iterator[LintFinding]:
+    """Secrets that are over; and the last one to go, with which the identity goes."""
+    ends = [one.expires_at for one in identity.secrets]
+    for secret in identity.secrets:
+        if secret.expires_at is not None:
+            said = f"the secret {secret.id} of {describe(identity)}"
+            last = None not in ends and secret.expires_at == max(end for end in ends if end is not None)
+            if last or secret.expires_at <= now_ms:
+                yield from _expiry(identity, said, secret.expires_at, now_ms)
+
+
+def _expiry(record: Record | IdentitySpec, said: str, expires_at: int, now_ms: int) -> Iterator[LintFinding]:
+    when = moment(expires_at)
+    if expires_at <= now_ms:
+        yield _finding(record, "expired", f"{said} expired at {when}; take it out")
+    elif expires_at <= now_ms + SOON_MS:
+        yield _finding(record, "expires-soon", f"{said} expires at {when}")
 
 
 _Rule = Callable[[Policy, int], Iterator[LintFinding]]

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
+from urllib.parse import quote
 
-from store.sync.lint import RULES, LintFinding
+from store.sync.lint import LintFinding
+from store.sync.lint_off import RULES
 from store.sync.wording import printable
 
 
@@ -24,14 +27,15 @@ def github(findings: Sequence[LintFinding]) -> str:
 
 def gitlab(findings: Sequence[LintFinding]) -> str:
     """A code quality report."""
+    said = Counter[tuple[str, str, str]]()
     return _json(
         [
             {
                 "description": printable(one.message),
                 "check_name": one.rule,
-                "fingerprint": hashlib.sha256(f"{one.file}\0{one.rule}\0{one.message}".encode()).hexdigest(),
+                "fingerprint": _fingerprint(one, said),
                 "severity": "minor",
-                "location": {"path": one.file, "lines": {"begin": one.line}},
+                "location": {"path": printable(one.file), "lines": {"begin": one.line}},
             }
             for one in findings
         ]
@@ -50,7 +54,7 @@ def sarif(findings: Sequence[LintFinding]) -> str:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": one.file},
+                        "artifactLocation": {"uri": quote(one.file, errors="replace")},
                         "region": {"startLine": one.line},
                     }
                 }
@@ -73,6 +77,13 @@ FORMS: Final[Mapping[str, Callable[[Sequence[LintFinding]], str]]] = {
     "gitlab": gitlab,
     "sarif": sarif,
 }
+
+
+def _fingerprint(finding: LintFinding, said: Counter[tuple[str, str, str]]) -> str:
+    """What tells a finding from all others, though lines move: GitLab shows one of those that are alike."""
+    what = (finding.file, finding.rule, finding.message)
+    said[what] += 1
+    return hashlib.sha256("\0".join([*what, str(said[what])]).encode()).hexdigest()
 
 
 def _json(value: Any) -> str:
