@@ -15,7 +15,7 @@ from store.sync.source import Items, Located, Mapping, Text, Value
 from store.sync.validation import validate
 
 _ACTIONS: Final = {"publish": (Action.PUB,), "subscribe": (Action.SUB,), "both": (Action.PUB, Action.SUB)}
-_PLACEHOLDER: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
+_PLACEHOLDER: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _MOST_COMPARED: Final = 10_000
 """Names that a misspelt one is compared with."""
 
@@ -49,7 +49,7 @@ class Cases:
             self._add(self._clients, "client", Placed(asker, scope.file, name), name, scope)
         for name in _names(value, "topics"):
             topics = tuple(entry.topics[name]) if entry else ()
-            self._add(self._topics, "topics", Placed(topics, scope.file, name), name, scope)
+            self._add(self._topics, "list of topics", Placed(topics, scope.file, name), name, scope)
 
     def read_cases(self, root: Mapping, scope: Scope) -> None:
         """Take the tests of one file, once the fixtures of all are known."""
@@ -183,7 +183,7 @@ class _Reading:
             return (asked.topic or asked.filter,)
         placed = self._topics.get(str(asked.topics))
         if placed is None:
-            self._scope.error(at, _unknown("topics", asked.topics, self._topics, "add them to `fixtures.topics`"))
+            self._scope.error(at, _unknown("list of topics", asked.topics, self._topics, "add it to `fixtures.topics`"))
         return placed.item if placed else ()
 
     def _filled(self, topic: str, asker: Asker, at: Located) -> str | None:
@@ -192,9 +192,9 @@ class _Reading:
             return topic
         values = asker.placeholder_values()
         for found in _PLACEHOLDER.finditer(topic):
-            if found[0] != "$${" and not values.get(found[1]):
+            if found[0] != "$${" and not values.get(found[1] or ""):
                 known = ", ".join(f"${{{name}}}" for name in values)
-                mend = f"known are {known}" if found[1] not in values else f"the client {asker.name!r} has none"
+                mend = f"the client {asker.name!r} has none" if found[1] in values else f"known are {known}"
                 self._scope.error(at, f"{topic!r} holds {found[0]!r}, which stands for nothing; {mend}")
                 return None
         return _PLACEHOLDER.sub(lambda found: "${" if found[0] == "$${" else values[found[1]], topic)

@@ -23,7 +23,7 @@ class Status(StrEnum):
     FAILED = "failed"
     """Something else was decided."""
     ERROR = "error"
-    """What was decided says nothing: the client could not even connect."""
+    """What was decided says nothing: the client could not even connect, or the topic is not legal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Check:
 
     expectation: Expectation
     decision: Decision
-    """For an ERROR, that of the CONNECT."""
+    """Where the client could not connect, that of the CONNECT."""
     status: Status
     complaint: str = ""
     """What is wrong; empty where nothing is."""
@@ -41,7 +41,7 @@ class Check:
     def request(self) -> Request:
         """What was decided."""
         asked = self.expectation
-        if self.status is Status.ERROR:
+        if self.status is Status.ERROR and self.decision.reason is not Reason.INVALID_TOPIC:
             return Request(client_id=asked.asker.client_id, action=None)
         return Request(client_id=asked.asker.client_id, action=asked.action, topic=asked.topic)
 
@@ -94,9 +94,7 @@ def _checks(core: "_Core", case: Case, now_ms: int) -> Iterator[Check]:
                 f"{asker.name} cannot even connect ({connects[asker].reason}), so what it may do says nothing; "
                 "mend the client, or write `cannot: {connect: true}` alone"
             )
-            yield Check(
-                expectation=expectation, decision=connects[asker], status=Status.ERROR, complaint=complaint
-            )  # fmt: skip
+            yield _error(expectation, connects[asker], complaint)
 
 
 class _Core:
@@ -131,7 +129,14 @@ def _proven_by_broker(identity: Identity | None, at_ms: int) -> bool:
     return identity is not None and identity.sign_mode is SignMode.EXTERNAL and identity.in_force(at_ms)
 
 
+def _error(expected: Expectation, decision: Decision, complaint: str) -> Check:
+    return Check(expectation=expected, decision=decision, status=Status.ERROR, complaint=complaint)
+
+
 def _judged(expected: Expectation, decision: Decision) -> Check:
+    if decision.reason is Reason.INVALID_TOPIC and expected.reason != Reason.INVALID_TOPIC:
+        mend = "write a legal one, or expect `reason: invalid_topic`"
+        return _error(expected, decision, f"nobody at all can {said_of(expected)}, which is not legal; {mend}")
     complaint = _complaint(expected, decision)
     status = Status.FAILED if complaint else Status.PASSED
     return Check(expectation=expected, decision=decision, status=status, complaint=complaint)

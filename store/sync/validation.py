@@ -82,7 +82,11 @@ def _unknown_key(model: type[Entry], key: str, *, private: bool) -> str:
 
 
 def _addition(model: type[Entry], loc: Sequence[int | str]) -> str:
-    return "begin the file with `format: exhook/v1`" if loc == ("format",) else f"write {model.example}"
+    return (
+        "begin the file with `format: exhook/v1`"
+        if loc == ("format",)
+        else f"write {model_at(model, loc[:-1]).example}"
+    )
 
 
 def _example(model: type[Entry], loc: Sequence[int | str]) -> str:

@@ -179,8 +179,8 @@ def test_off_stands_in_any_file_of_the_policy(tmp_path: Path) -> None:
         ("{off: everythin, reason: r}", "3:9: there is no lint rule 'everythin'; did you mean 'everything'?"),
         ("{off: zzz, reason: r}", "3:9: there is no lint rule 'zzz'; there are shadowed, "),
         ("{off: everything}", "3:3: `reason` is missing; write {off: everything, "),
-        ('{off: everything, reason: ""}', "3:28: an empty text"),
-        ("{off: everything, reason: r, why: x}", "3:31: unknown key `why`"),
+        ('{off: everything, reason: ""}', "3:29: an empty text"),
+        ("{off: everything, reason: r, why: x}", "3:32: unknown key `why`"),
         ("everything", "3:3: a mapping is wanted"),
     ],
 )
