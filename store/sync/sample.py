@@ -13,6 +13,7 @@ _SAMPLE: Final = """\
 # Who may connect to the broker, and what they may publish and subscribe. What is not granted is denied.
 #
 #   exhook-sync validate policy.yaml      is it right?
+#   exhook-sync test policy.yaml          does it grant and refuse what it should?
 #   exhook-sync plan policy.yaml          what would change?
 #   exhook-sync apply policy.yaml         do it
 format: exhook/v1
@@ -35,6 +36,12 @@ permissions:
   - id: demo-own-topics
     username: {username}
     both: ["demo/${{clientid}}/#"]  # each client its own topics; ${{…}} within [ ] needs the quotes
+
+tests:
+  - name: each client has its own topics
+    as: {{username: {username}, client_id: demo-1}}
+    can: {{connect: true, both: ["demo/demo-1/up"]}}
+    cannot: {{both: ["demo/demo-2/up", "elsewhere"], subscribe: ["#"]}}
 """
 
 

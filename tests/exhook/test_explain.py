@@ -316,6 +316,22 @@ class TestFromFiles:
         assert told(exhook, *who, "connect", stdin=b"right")["secret_id"] == "old"
         assert exhook("explain", *who, "connect", stdin=b"wrong").code == 2
 
+    def test_a_secret_that_is_in_the_store_alone(self, exhook: Exhook, tmp_path: Path) -> None:
+        """What `exhook-sync export` writes can be asked about, too; only the password cannot be compared."""
+        (tmp_path / "exported.yaml").write_text(
+            "format: exhook/v1\ndefaults: {instance: i}\nidentities:\n"
+            "  - {username: alice, sign_mode: origin, secret: {stored: true}}\n"
+            "  - {username: hashed, sign_mode: hashed, secret: {stored: true}}\n"
+            "permissions: [{username: alice, publish: [x]}]\n"
+        )
+        assert told(exhook, "--policy", "exported.yaml", *ALICE, "publish", "x")["allow"]
+        assert not told(exhook, "--policy", "exported.yaml", *ALICE, "publish", "y")["allow"]
+        for username in ("alice", "hashed"):
+            who = ("--policy", "exported.yaml", "--username", username, "--client-id", "c", "--password-stdin")
+            said = exhook("explain", *who, "connect", stdin=b"right")
+            assert (said.code, said.out) == (2, "")
+            assert "this secret is in the store alone" in said.err
+
     def test_the_store_beside_is_not_asked(self, exhook: Exhook, filled: Path, tmp_path: Path) -> None:
         (tmp_path / "other.yaml").write_text(
             "format: exhook/v1\ndefaults: {instance: i}\nsync: {environment: prod}\n"

@@ -269,8 +269,8 @@ class TestCommand:
             "          rule:    permission reads: DENY SUB 'a/secret' for USER reader [policy, policy.yaml:6]",
             "ERROR   void  (1 check)",
             (
-                "        policy.yaml:19: thief cannot even connect (blacklisted), so what it may do says nothing; mend the "
-                "client, or write `cannot: {connect: true}` alone"
+                "        policy.yaml:19: thief cannot even connect (blacklisted), so what it may do says nothing; "
+                "mend the client, or write `cannot: {connect: true}` alone"
             ),
             "          rule:    blacklist out: mqtt-default stolen policy [policy, policy.yaml:10]",
             "3 tests: 1 passed, 1 failed, 1 error",

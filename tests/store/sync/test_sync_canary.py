@@ -99,6 +99,17 @@ def test_the_test_would_see_one(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("store")
+def test_policy_tests_and_lint_do_not_tell() -> None:
+    tests = "tests: [{name: t, as: {username: by-literal, client_id: c}, can: {connect: true, publish: [t]}}]\n"
+    Path("policy.yaml").write_text(POLICY + tests)
+    for flag in ((), ("--json",)):
+        run(6, "test", "policy.yaml", "--junit", "report.xml", *flag)
+        assert list(leaks(Path("report.xml").read_bytes())) == []
+    for output in ("text", "github", "gitlab", "sarif"):
+        run(10, "lint", "policy.yaml", "--output", output)
+
+
+@pytest.mark.usefixtures("store")
 def test_refusals_and_mismatches_do_not_tell() -> None:
     run(0, "apply", "policy.yaml")
     run(5, "apply", "policy.yaml", "--checksum", "0" * 64, "-v")
