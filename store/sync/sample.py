@@ -41,7 +41,7 @@ tests:
   - name: each client has its own topics
     as: {{username: {username}, client_id: demo-1}}
     can: {{connect: true, both: ["demo/demo-1/up"]}}
-    cannot: {{both: ["demo/demo-2/up", "elsewhere"], subscribe: ["#"]}}
+    cannot: {{subscribe: ["#"], both: ["demo/demo-2/up", "elsewhere"]}}
 """
 
 

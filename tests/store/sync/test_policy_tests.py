@@ -219,7 +219,7 @@ def test_records_of_many_others_are_left_out(tmp_path: Path) -> None:
     rows = "".join(f'{{"username": "u{n}", "sign_mode": "hashed", "secret": {{"env": "X"}}}}\n' for n in range(3000))
     (tmp_path / "rows.jsonl").write_text(rows)
     text = (
-        "instances: {mqtt-default: {record_quota: 2}}\ninclude: [{identities: rows.jsonl}]\n"
+        "instances: {mqtt-default: {record_quota: 1}}\ninclude: [{identities: rows.jsonl}]\n"
         "permissions: [{username: u7, publish: [a]}, {username: u8, publish: [b]}]\n"
         "tests: [{name: t, as: {username: u7, client_id: c}, can: {publish: [a]}, cannot: {publish: [b]}}]\n"
     )
