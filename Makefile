@@ -37,6 +37,7 @@ generate: $(STAMP)  ## protos/*_pb2.py from protos/*.proto
 
 bench: $(STAMP)  ## prints tables; takes minutes
 	$(BIN)/python bench/decisions.py
+	$(BIN)/python bench/sync.py
 
 soak: $(STAMP)  ## what only real time shows
 	$(BIN)/python -m pytest -m soak --timeout 1200
