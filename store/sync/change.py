@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from store.changes import Operation
 from store.records import Record
 from store.tables import content
+
+_JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,4 @@ def checksum_of(changes: Iterable[Change], *, source: str, prune: bool, **more: 
 
 
 def _line(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return _JSON(value).encode() + b"\n"
