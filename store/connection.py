@@ -101,7 +101,7 @@ def shorten_log(connection: sqlite3.Connection) -> None:
     (busy_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute(f"PRAGMA busy_timeout = {min(busy_ms, SHORTEN_MS)}")
     try:
-        with suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.Error):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     finally:
         connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
