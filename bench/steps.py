@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -52,7 +53,7 @@ class Steps:
             f"Sync: a policy of {records:,} identities and {records:,} permissions (JSON lines)",
             ("what", "s", "records/s", "CPU µs/record", "times bare", "peak MiB"),
             "Each step is a process of its own, its start counted in. Times bare: CPU beside that of `json.loads` of "
-            "each line; an apply beside that of `json.loads` and bare inserts into two tables with a key each.",
+            "each line, run before and after the step; an apply beside `json.loads` and bare inserts into two tables.",
         )
         self._folder = folder
         self._key_file = key_file
@@ -67,28 +68,40 @@ class Steps:
         """
         folder, count = self._folder / "policy", self._records
         policy = make_policy(folder, count)
-        read = self._step("bare: json.loads", run(sys.executable, _BARE, folder))
-        loaded = self._step("bare: json.loads and inserts", run(sys.executable, _BARE, folder, folder / "bare.db"))
-        self._step("validate", run(COMMAND, "validate", policy), read)
-        self._step("apply, the first one", self._sync("apply", policy), loaded)
+        self._add("bare: json.loads", self._read())
+        self._add("bare: json.loads and inserts", self._load())
+        self._step("validate", self._read, "validate", policy)
+        self._step("apply, the first one", self._load, *self._sync("apply", policy))
         self._stands(keys, (2 * count + 1, 0))
-        self._step("plan, no change", self._sync("plan", policy), read)
+        self._step("plan, no change", self._read, *self._sync("plan", policy))
         make_policy(folder, count, changed=self._changes)
         named = f"{self._changes:,} changes"
-        self._step(f"plan, {named}", self._sync("plan", policy), read, code=_PENDING)
-        self._step(f"apply, {named}", self._sync("apply", policy), loaded)
+        self._step(f"plan, {named}", self._read, *self._sync("plan", policy), code=_PENDING)
+        self._step(f"apply, {named}", self._load, *self._sync("apply", policy))
         self._stands(keys, (0, self._changes))
 
-    def _sync(self, name: str, policy: Path) -> Ran:
-        return run(COMMAND, name, policy, "--db", self.db, "--seal-key-file", self._key_file, "--quiet")
+    def _read(self) -> Ran:
+        return run(sys.executable, _BARE, self._folder / "policy")
 
-    def _step(self, name: str, ran: Ran, beside: Ran | None = None, code: int = 0) -> Ran:
+    def _load(self) -> Ran:
+        database = self._folder / "bare.db"
+        database.unlink(missing_ok=True)
+        return run(sys.executable, _BARE, self._folder / "policy", database)
+
+    def _sync(self, name: str, policy: Path) -> tuple[str | Path, ...]:
+        return name, policy, "--db", self.db, "--seal-key-file", self._key_file, "--quiet"
+
+    def _step(self, name: str, bare: Callable[[], Ran], *command: str | Path, code: int = 0) -> None:
+        """Run a step between two runs of what it is compared with: others may use the machine, now more, now less."""
+        before = bare()
+        ran = run(COMMAND, *command)
+        beside = (before.cpu_seconds + bare().cpu_seconds) / 2
+        self._add(name, ran, ran.cpu_seconds / beside, code)
+
+    def _add(self, name: str, ran: Ran, ratio: float = 1.0, code: int = 0) -> None:
         self.table.check([ran.code], [code])
         records = 2 * self._records
-        ratio = ran.cpu_seconds / beside.cpu_seconds if beside else 1.0
-        each = ran.cpu_seconds / records * 1e6
-        self.table.add(name, ran.seconds, records / ran.seconds, each, ratio, ran.peak_mib)
-        return ran
+        self.table.add(name, ran.seconds, records / ran.seconds, ran.cpu_seconds / records * 1e6, ratio, ran.peak_mib)
 
     def _stands(self, keys: SealKeys, added_and_changed: tuple[int, int]) -> None:
         """See that the last revision did what it should, and that all is there."""
