@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SCHEMA := deploy/schema/exhook-v1.schema.json
 STAMP := $(VENV)/.installed
 
 .PHONY: run demo test check format generate bench soak clean
@@ -27,13 +28,15 @@ check: $(STAMP)  ## ruff, mypy, generated code up to date
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m protos.generate --check
+	$(BIN)/exhook-sync schema | diff -u $(SCHEMA) - || { echo "$(SCHEMA) is out of date: make generate"; exit 1; }
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(STAMP)  ## protos/*_pb2.py from protos/*.proto
+generate: $(STAMP)  ## protos/*_pb2.py from protos/*.proto, and the JSON Schema of policy files
 	$(BIN)/python -m protos.generate
+	$(BIN)/exhook-sync schema --quiet --output $(SCHEMA)
 
 bench: $(STAMP)  ## prints tables; takes minutes
 	$(BIN)/python bench/decisions.py

@@ -20,6 +20,7 @@ from exhook.demo.script import SCRIPT, WITNESS, Step
 from exhook.demo.server import DB, POLICY, DemoServer, Line
 from exhook.demo.table import print_table
 from store.sync.exit_codes import ExitCode
+from store.sync.json_schema import FILE_NAME, schema_text
 
 DELIVERY_SECONDS: Final = 5.0
 """How long to wait for a message that is to come."""
@@ -44,6 +45,8 @@ def run_demo(*, as_json: bool, stay: bool, folder: Path | None) -> int:
         policy = folder / POLICY
         if not policy.exists():
             shutil.copyfile(str(files("exhook.demo") / POLICY), policy)
+            # Its first line names it, for whoever edits the policy.
+            (folder / FILE_NAME).write_text(schema_text(), encoding="utf-8")
         server = stack.enter_context(DemoServer(folder, listen=listen, broker_port=broker_port))
         outcomes = play(server)
         _tell(outcomes, server, as_json=as_json)

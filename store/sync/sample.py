@@ -16,6 +16,7 @@ _SAMPLE: Final = """\
 #   exhook-sync test policy.yaml          does it grant and refuse what it should?
 #   exhook-sync plan policy.yaml          what would change?
 #   exhook-sync apply policy.yaml         do it
+#   exhook-sync schema -o policy.schema.json   what the first line names: editors complete and check by it
 format: exhook/v1
 source: policy                 # owner of these records: no other source may change them
 
