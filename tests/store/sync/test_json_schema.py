@@ -1,6 +1,5 @@
 """The JSON Schema of policy files: committed as it is made, and right for every policy of the repository."""
 
-import json
 import re
 from pathlib import Path
 from typing import Final
