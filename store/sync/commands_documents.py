@@ -25,7 +25,12 @@ def register(app: typer.Typer) -> None:
         epilog=examples("exhook-sync fmt policy.yaml", "exhook-sync fmt --check policies/", "exhook-sync fmt -")
     )(fmt)
     app.command(epilog=examples("exhook-sync schema", f"exhook-sync schema -o {FILE_NAME}"))(schema)
-    users = typer.Typer(name="user", help="Users in a policy file.", rich_markup_mode=None)
+    users = typer.Typer(
+        name="user",
+        help="Users in a policy file.",
+        epilog=examples("exhook-sync user add meters --sign-mode signed --secret-env EXHOOK_SECRET_METERS"),
+        rich_markup_mode=None,
+    )
     users.command(
         epilog=examples(
             'exhook-sync user add dashboard --client-id dash-01 --password-stdin --subscribe "plant/#" < password.txt',

@@ -9,7 +9,7 @@ from policy_schema_under_test import faults
 from stores_under_test import Store
 from sync_commands_under_test import on_a_terminal, run, workplace
 
-from store.credentials import parse_hash
+from store.hashes import parse_hash
 from store.records import Action, Effect, Grantee, IdentityType, SignMode
 from store.sync.document import load_policy
 from store.sync.json_schema import FILE_NAME, schema_text
@@ -156,7 +156,7 @@ class TestWhatIsAdded:
         assert file.read_text() == COMMENTED.replace(
             "\n# What they may.", "  - id: bob\n    username: bob\n    sign_mode: external\n\n# What they may."
         ).replace(
-            "\nblacklist:", "  - id: bob-topics\n    username: bob\n    subscribe: [\"news\"]\n\nblacklist:"
+            "\nblacklist:", '  - id: bob-topics\n    username: bob\n    subscribe: ["news"]\n\nblacklist:'
         )  # fmt: skip
 
     def test_another_file_quietly(self, store: Store) -> None:

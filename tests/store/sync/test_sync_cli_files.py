@@ -131,13 +131,5 @@ class TestOnATerminal:
         assert ESCAPE.sub("", coloured.decode()).split() == plain.decode().split()
 
 
-@pytest.mark.parametrize("command", ["init", "validate", "hash", "plan", "apply", "drift", "export"])
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_every_command_has_help_with_examples(command: str, flag: str) -> None:
-    done = run(command, flag)
-    assert done.exit_code == 0
-    assert re.search(rf"Examples:\n  +.*exhook-sync {command}\b", done.stdout)
-
-
 def test_the_version_is_told() -> None:
     assert re.fullmatch(r"exhook-sync \d+\.\d+\.\d+\n", run("--version").stdout)
