@@ -3,7 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from store.sync.hold import holding
 from store.sync.outputs import render, written
 from store.sync.plan import Plan
 from store.sync.plan import plan as make_plan
+from store.sync.progress import Bars
 from store.sync.snapshot import snapshot_store
 from store.sync.stand_ins import ByName
 from store.sync.thresholds import Consent, refusals
@@ -54,11 +55,12 @@ def plan(
 ) -> None:
     """Show what apply would change. Exits with 2 if anything is pending."""
     outputs = opt.outputs(output)
-    policy = opt.policy(paths, quiet)
     consent = Consent(prune=prune, adopt=frozenset(adopt or ()))
     uncompared = no_secrets or against is not None
     sources = ByName() if uncompared else opt.secret_sources(secrets_dir, allow_env)
-    with _store_to_plan(db, against, seal_key_file, quiet=quiet) as database:
+    with Bars(quiet=quiet), ExitStack() as stack:
+        policy = opt.policy(paths, quiet)
+        database = stack.enter_context(_store_to_plan(db, against, seal_key_file, quiet=quiet))
         made = make_plan(database, policy, sources, prune=prune, now_ms=now_ms(), adopt=consent.adopt)
         refused = refusals(made, policy, database.environment, consent, holding(database, made.owners))
     for form, file in outputs:
@@ -104,20 +106,25 @@ def apply(
     def confirm(made: Plan) -> bool:
         nonlocal shown
         shown = True
+        bars.pause()
         show(rendering.text(made, everything=everything, fingerprints=True), to_stderr=True)
-        return typer.confirm(f"Remove {counted(len(made.removals), 'record')}?", err=True)
+        said = typer.confirm(f"Remove {counted(len(made.removals), 'record')}?", err=True)
+        bars.resume()
+        return bool(said)
 
     asks = on_terminal() and not yes
     keys = opt.seal_keys(seal_key_file)
-    done = apply_policy(
-        db,
-        keys,
-        paths,
-        opt.secret_sources(secrets_dir, allow_env),
-        consent=consent,
-        confirm=confirm if asks else None,
-        warn=None if quiet else opt.warn,
-    )
+    with Bars(quiet=quiet) as bars:
+        done = apply_policy(
+            db,
+            keys,
+            paths,
+            opt.secret_sources(secrets_dir, allow_env),
+            consent=consent,
+            confirm=confirm if asks else None,
+            progress=bars,
+            warn=None if quiet else opt.warn,
+        )
     if not quiet:
         _warn_unsealed(done.plan, db, keys)
     if as_json:

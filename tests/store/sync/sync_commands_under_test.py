@@ -36,14 +36,18 @@ def run(*arguments: str, given: str | bytes | None = None) -> Result:
 
 
 def on_a_terminal(
-    arguments: Sequence[str], dialogue: Sequence[tuple[bytes, bytes]], **environment: str
+    arguments: Sequence[str],
+    dialogue: Sequence[tuple[bytes, bytes]],
+    *,
+    command: Sequence[str] = (str(COMMAND),),
+    **environment: str,
 ) -> tuple[int, bytes]:
     """Exit code and output of the command on a terminal; each answer follows its question."""
     child, terminal = pty.fork()
     if child == 0:
         # Where the tests run in the background of a shell, Ctrl-C is ignored, and would be by the command.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.execve(COMMAND, ["exhook-sync", *arguments], {**os.environ, "TERM": "xterm-256color", **environment})  # noqa: S606
+        os.execve(command[0], [*command, *arguments], {**os.environ, "TERM": "xterm-256color", **environment})  # noqa: S606
     out = b""
     asked = iter(dialogue)
     question, answer = next(asked, (None, b""))
