@@ -1,15 +1,19 @@
 """Prometheus metrics. Labels are closed sets: no client, user or topic ever becomes one.
 
+Only a secret that rotates is told by name, by the ids that its policy file gives it and its identity.
+
 The processes of one server count together where ``PROMETHEUS_MULTIPROC_DIR`` is set before this module is
 first imported; the supervisor sets it for itself and its workers, and serves the sum.
 """
 
+import time
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from store.decision import Decision, Reason
+from store.records import Identity
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -39,8 +43,17 @@ POLICY_BROKEN: Final = Gauge(
     "1 while the policy files are broken and the last good state stands.",
     multiprocess_mode="livemax",
 )
+SECRET_USED: Final = Gauge(
+    "exhook_secret_last_used_timestamp_seconds",
+    "When a secret last let a client in, of identities that have an id and two secrets.",
+    ["instance", "identity", "secret"],
+    multiprocess_mode="max",  # over the processes that died, too
+)
 
+MAX_SECRETS: Final = 200
+"""Secrets that one process tells of: those that were used first."""
 
+_USED: Final[dict[tuple[str, str, str], Gauge]] = {}
 _SERIES: Final[dict[tuple[str, bool, bool, str], tuple[Counter, Histogram]]] = {}
 """Series by what is counted: to find one by its labels takes as long as to count."""
 
@@ -58,6 +71,20 @@ def count(hook: str, decision: Decision, seconds: float) -> None:
         ERRORS.inc()
     elif decision.reason is Reason.OVERLOADED:
         SHED.inc()
+    if decision.secret_id and isinstance(decision.rule, Identity) and len(decision.rule.secrets) > 1:
+        used(decision.rule, decision.secret_id, time.time())
+
+
+def used(identity: Identity, secret_id: str, now: float) -> None:
+    """Note that a secret let a client in; `now` is in seconds since the epoch."""
+    if not identity.id:
+        return  # its user name is no label
+    named = (identity.instance, identity.id, secret_id)
+    if (series := _USED.get(named)) is None:
+        if len(_USED) >= MAX_SECRETS:
+            return
+        series = _USED[named] = SECRET_USED.labels(*named)
+    series.set(now)
 
 
 def serve(host: str, port: int) -> int:

@@ -7,6 +7,7 @@ Conventions of the pages:
   ``…`` stands for anything within a line, and a line of ``…`` alone for any lines. A comment ``# exit N`` behind a
   command is the exit code that is meant. A ``sh`` block is commands alone.
 * ``<!-- run: COMMAND -->`` is run, and not shown.
+* A folder ``bin`` that the page makes comes first in the path: it may hold stand-ins for programs of others.
 * ``export NAME=VALUE`` sets a variable for the commands below it.
 """
 
@@ -19,6 +20,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
+_HEADING: Final = re.compile(r"#+ (.+)$")
 _FENCE: Final = re.compile(r"```(\w*)$")
 _HIDDEN: Final = re.compile(r"<!-- (file|run|not loaded): (.+) -->$")
 _EXIT: Final = re.compile(r"\s+# exit (\d+)$")
@@ -123,8 +125,17 @@ def spans(page: Path) -> list[str]:
 
 def sections(page: Path) -> dict[str, str]:
     """The text below each heading, down to the next one of any level."""
-    parts = re.split(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    found: dict[str, str] = {}
+    heading, fenced = "", False
+    for line in page.read_text(encoding="utf-8").splitlines(keepends=True):
+        fenced ^= line.startswith("```")
+        if not fenced and (match := _HEADING.match(line)):
+            heading = match[1]
+            assert heading not in found, f"{page.name}: two headings {heading!r}"
+            found[heading] = ""
+        elif heading:
+            found[heading] += line
+    return found
 
 
 def table(text: str, first: str) -> list[list[str]]:

@@ -185,7 +185,7 @@ def _serve(command: Command, folder: Path, variables: Mapping[str, str]) -> None
 
 
 def _environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(folder / "bin"), str(BIN), os.environ["PATH"]])
     ours = {"PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "COLUMNS": "120", "TERM": "dumb"}
     return {**ours, **variables}
 

@@ -26,11 +26,15 @@ from store.credentials import sign
 from store.decision import Decision, Nearest, Reason
 from store.placeholders import NAMES
 from store.records import Identity, IdentityType, Secret, SignMode
-from store.sync import case_entry, schema
+from store.sync import case_entry, include, schema
 from store.sync.cli import app as sync_app
 from store.sync.entries import SIGN_MODES
 from store.sync.exit_codes import ExitCode
+from store.sync.files import MAX_ROWS_BYTES
+from store.sync.included import MAX_MISTAKES
 from store.sync.lint_off import RULES
+from store.sync.source import MAX_DEPTH, MAX_EXPANDED, MAX_EXPANSION
+from store.sync.syntax import MAX_BYTES
 from store.topics import covers, overlaps
 from store.view import Client, Listener
 
@@ -55,6 +59,12 @@ MODELS: Final[Mapping[str, type[schema.Entry]]] = {
     "blacklist": schema.BlacklistEntry,
     "matrix": case_entry.Matrix,
     "Lint": schema.OffEntry,
+    "roles": schema.RoleEntry,
+}
+COLUMNS: Final = {
+    "identities": include.IdentityColumns,
+    "permissions": include.PermissionColumns,
+    "blacklist": include.BlacklistColumns,
 }
 
 
@@ -149,6 +159,29 @@ def _tables(text: str) -> list[list[str]]:
 
 def test_every_lint_rule() -> None:
     assert {row[0]: row[1] for row in table(POLICY_FILE["Lint"], "lint rule")} == RULES
+
+
+def test_every_key_of_an_include() -> None:
+    models = (include.IncludeIdentities, include.IncludePermissions, include.IncludeBlacklist)
+    written = [row[0] for row in table(POLICY_FILE["include"], "key")]
+    assert sorted(written) == sorted({key for model in models for key in model.model_fields})
+
+
+def test_every_column_of_rows() -> None:
+    written = {row[0]: set(re.findall(r"\w+", row[1])) for row in table(POLICY_FILE["include"], "rows of")}
+    common = set(include.RemarkColumns.model_fields)
+    own = {kind: set(model.model_fields) - common for kind, model in COLUMNS.items()}
+    assert written == {"all": common, **own}
+
+
+def test_bounds_of_policy_files() -> None:
+    strict = POLICY_FILE["Reading it is strict"].replace("\n  ", " ")
+    assert f"at most {MAX_BYTES // 2**20} MiB, {MAX_DEPTH} levels within each other" in strict
+    assert (MAX_EXPANSION, MAX_EXPANDED) == (100, 1_000_000)
+    assert f"no more than {MAX_EXPANSION} times what is written, and a million values" in strict
+    rows = POLICY_FILE["include"].replace("\n  ", " ")
+    assert f"A file of rows may have {MAX_ROWS_BYTES // 2**30} GiB" in rows
+    assert f"A file with {MAX_MISTAKES} of them is not read on" in rows
 
 
 def test_keys_that_are_not_read_yet_are_named() -> None:

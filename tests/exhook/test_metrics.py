@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from signal import SIGKILL
@@ -9,8 +10,9 @@ from typing import Final
 
 import pytest
 from server_under_test import HOST, PATIENCE, Asker, Server, one_of_each, samples, until
-from worker_under_test import Store, identity, instance, permission
+from worker_under_test import INSTANCE, Store, identity, instance, permission, secret
 
+from exhook import metrics
 from store.decision import Reason
 
 CANARIES: Final = ("canary-user", "canary-client", "canary-password", "canary-topic", "canary-cn", "203.0.113.77")
@@ -19,6 +21,9 @@ LABELS: Final = {
     "result": {"allow", "deny", "pass", "good", "broken"},
     "reason": {reason.value for reason in Reason},
     "worker": {"0", "1"},
+    "instance": {INSTANCE},
+    "identity": {"fleet"},
+    "secret": {"new", "old"},
     "le": {"0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf"},
 }
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
@@ -27,7 +32,15 @@ _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     made = Store(tmp_path_factory.mktemp("metrics") / "exhook.db")
-    made.put(instance(), identity("alice", b"right"), permission("alice", "a/#"))
+    rotating = (secret("new", b"right"), secret("old", b"wrong"))
+    made.put(
+        instance(),
+        identity("alice", b"right"),
+        permission("alice", "a/#"),
+        identity("bob", id="fleet", secrets=rotating),
+        identity("carol", secrets=rotating),
+        identity("dave", b"right", id="dave"),
+    )
     return made
 
 
@@ -108,11 +121,49 @@ def test_labels_are_closed_sets_and_nobody_is_named(server: Server) -> None:
         broker.publishes("c", "alice", topic)
         broker.subscribes(client, "alice", f"{topic}/#", cn=cn.encode())
         broker.publishes("c", "alice", f"\0{topic}")
+        for name in ("bob", "carol", "dave"):
+            broker.connects(client, name, b"right")
+            broker.connects(client, name, b"wrong")
+            broker.connects(client, name, password.encode())
     text = server.metrics_text()
-    assert not [word for word in (*CANARIES, "alice") if word in text]
+    assert not [word for word in (*CANARIES, "alice", "bob", "carol", "dave") if word in text]
     found = {(name, value) for name in samples(text) for name, value in _LABEL.findall(name)}
     assert {name for name, _ in found} == set(LABELS)
     assert not {(name, value) for name, value in found if value not in LABELS[name]}
+
+
+def last_used(server: Server, name: str) -> float:
+    labels = f'identity="fleet",instance="{INSTANCE}",secret="{name}"'
+    return server.metrics().get(f"exhook_secret_last_used_timestamp_seconds{{{labels}}}", 0)
+
+
+def test_the_last_use_of_a_secret_is_that_of_any_worker(server: Server) -> None:
+    with one_of_each(server) as brokers:
+        for broker in brokers.values():
+            before = time.time()
+            unused = last_used(server, "old")
+            assert broker.connects("c", "bob", b"right")
+            assert not broker.connects("c", "bob", b"no password")
+            assert before <= last_used(server, "new") <= time.time()
+            assert last_used(server, "old") == unused
+        assert brokers["0"].connects("c", "bob", b"wrong")
+        assert last_used(server, "old") >= before
+    workers, then = server.workers(), last_used(server, "old")
+    os.kill(workers["0"], SIGKILL)
+    until(lambda: server.workers().get("0", workers["0"]) != workers["0"], what="another worker 0")
+    assert last_used(server, "old") == then
+
+
+def test_the_secrets_that_are_told_of_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_USED", {})
+    monkeypatch.setattr(metrics, "MAX_SECRETS", 3)
+    for number in range(5):
+        metrics.used(identity("u", b"k", id=f"u{number}"), "default", 1.0)
+    assert [name for _, name, _ in metrics._USED] == ["u0", "u1", "u2"]
+    metrics.used(identity("u", b"k", id="u0"), "default", 2.0)
+    told = [sample.value for family in metrics.SECRET_USED.collect() for sample in family.samples]
+    assert told == [2.0, 1.0, 1.0]
+    metrics.SECRET_USED.clear()
 
 
 def test_errors_of_ours_are_none(server: Server) -> None:

@@ -21,8 +21,10 @@ FLEET = "\n".join(f"  - {{username: u{at}, sign_mode: hashed, secret: {{literal:
 AT_ONCE = (
     sys.executable,
     "-c",
-    "import functools as f, store.sync.commands_store as c; c.Bars = f.partial(c.Bars, patience=0); "
-    "from store.sync.cli import main; main()",
+    (
+        "import functools as f, store.sync.commands_store as c; c.Bars = f.partial(c.Bars, patience=0); "
+        "from store.sync.cli import main; main()"
+    ),
 )
 """The command, showing how far it is from the first moment on."""
 
