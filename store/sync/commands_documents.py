@@ -205,4 +205,5 @@ def _write(file: Path, data: bytes) -> None:
     try:
         replace_file(file, data)
     except OSError as wrong:
-        raise Usage(f"{file}: cannot be written ({why_unreadable(wrong)}); it is as it was") from None
+        mend = "it is as it was" if file.exists() else "name a file in a folder that exists"
+        raise Usage(f"{file}: cannot be written ({why_unreadable(wrong)}); {mend}") from None

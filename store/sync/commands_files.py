@@ -24,13 +24,14 @@ def init(
 ) -> None:
     """Write a small policy to begin with, and show its password once."""
     text, password = sample()
+    if path.exists():
+        raise Usage(f"{path}: exists already; name another file, or move it away")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
-    except FileExistsError:
-        raise Usage(f"{path}: exists already; name another file, or move it away") from None
     except OSError as error:
-        raise Usage(f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists") from None
+        raise Usage(f"{path}: cannot be written ({error.strerror}); name another file") from None
     if quiet:
         typer.echo(password)
         return

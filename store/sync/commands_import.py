@@ -140,8 +140,10 @@ def _check_name(option: str, value: str, kind: Any) -> None:
 
 def _write(file: Path, text: str) -> None:
     try:
+        # Often the first file of a policy, and so of its folder.
+        file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ALONE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise Usage(f"{file}: cannot be written ({error.strerror}); name a file in a folder that exists") from None
+        raise Usage(f"{file}: cannot be written ({error.strerror}); name another file") from None

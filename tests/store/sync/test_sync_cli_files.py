@@ -52,8 +52,14 @@ class TestInit:
         assert Path("policy.yaml").read_text() == before
 
     @pytest.mark.usefixtures("store")
-    def test_a_folder_that_does_not_exist_is_told(self) -> None:
-        assert run("init", "nowhere/policy.yaml").exit_code == 64
+    def test_its_folder_is_made(self) -> None:
+        assert run("init", "access/house/policy.yaml").exit_code == 0
+        assert run("validate", "access/house").exit_code == 0
+
+    def test_what_cannot_be_written_is_told(self) -> None:
+        Path("access").write_text("a file")
+        done = run("init", "access/policy.yaml")
+        assert (done.exit_code, done.stderr.startswith("access/policy.yaml: cannot be written (")) == (64, True)
 
 
 class TestValidate:

@@ -93,8 +93,8 @@ def test_what_is_written_validates_and_applies_to_an_empty_store(kind: str, file
         (["mosquitto-acl", "acl", "lossy"], "mosquitto-acl takes one file; import each with an --instance of its own"),
         (["mosquitto-acl", "acl", "-o", "acl"], "acl: exists already; name another file, or move it away"),
         (
-            ["mosquitto-acl", "acl", "-o", "no/policy.yaml"],
-            "no/policy.yaml: cannot be written (No such file or directory)",
+            ["mosquitto-acl", "acl", "-o", "lossy/policy.yaml"],
+            "lossy/policy.yaml: cannot be written (",
         ),
         (["mosquitto-acl", "acl", "--source", "api"], "--source: `api` is the name of what the API writes"),
         (["mosquitto-acl", "acl", "--source", ""], "--source: String should have at least 1 character"),
