@@ -30,6 +30,9 @@ NOT_RUN: Final = {
 }
 """Commands that are not run, by how they begin, and why."""
 
+GIT: Final = "git"
+"""Run, too, for policies are kept in it."""
+
 SERVE: Final = "exhook serve"
 START_SECONDS: Final = 30
 
@@ -138,7 +141,7 @@ def _run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
     if command.line.startswith(SERVE):
         _serve(command, folder, variables)
         return
-    ours = command.hidden or any(word in OURS for word in _words(command.line))
+    ours = command.hidden or any(word in OURS or word == GIT for word in _words(command.line))
     assert ours, f"{command}: not ours, and not on the list NOT_RUN"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command.line],

@@ -276,6 +276,19 @@ def test_systemd_unit_starts_the_server() -> None:
     assert int(unit["Service"]["TimeoutStopSec"]) > Settings().drain_seconds
 
 
+def test_systemd_unit_watches_the_policy() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign] # systemd tells case apart
+    unit.read(ROOT / "deploy" / "systemd" / "exhook-sync.service", encoding="utf-8")
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    options = {name for parameter in CLI["exhook-sync watch"].params for name in parameter.opts}
+    assert (program.rpartition("/")[2], words[0]) == ("exhook-sync", "watch")
+    assert {word for word in words if word.startswith("-")} <= options
+    variables = {word.partition("=")[0] for word in unit["Service"]["Environment"].split()}
+    assert variables <= {parameter.envvar for parameter in CLI["exhook-sync watch"].params if parameter.envvar}
+    assert unit["Service"]["RestartPreventExitStatus"] == str(int(ExitCode.REFUSED))
+
+
 def test_what_is_not_there_yet_is_not_there() -> None:
     said = prose(ROOT / "README.md").split("## What is not there yet")[1]
     for mode in ("Signature", "Token", "DeviceCredential"):
