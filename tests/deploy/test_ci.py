@@ -95,9 +95,9 @@ class Plant:
         path = os.pathsep.join([str(self.folder / "bin"), str(BIN), os.environ["PATH"]])
         return others | people | {"PATH": path, "HOME": str(self.folder), "NO_COLOR": "1"} | self.variables
 
-    def step(self, script: str, code: int = 0, **variables: str) -> str:
+    def step(self, script: str, variables: Mapping[str, str] | None = None, *, code: int = 0) -> str:
         """A step of a workflow, as its runner runs it: with no store and no secret unless they are given."""
-        self.variables = variables
+        self.variables = dict(variables or {})
         try:
             return self.run(["bash", "-eo", "pipefail", "-c", script], code)
         finally:
@@ -143,7 +143,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.git("remote", "add", "origin", "../origin.git")
     made.commit(POLICY)
     made.git("push", "-q", "origin", "main")
-    made.step("exhook-sync apply policy/ --yes --quiet", **made.production)
+    made.step("exhook-sync apply policy/ --yes --quiet", made.production)
     made.run(["sh", str(CI / "publish-snapshot.sh"), str(made.work), str(made.db)])
     made.git("checkout", "-q", "-b", "proposal")
     return folder
@@ -173,7 +173,7 @@ class TestMergeRequests:
     def test_a_good_one_on_github(self, plant: Plant) -> None:
         plant.commit(WIDER)
         variables = {"GITHUB_STEP_SUMMARY": "summary.md", "NUMBER": "17"}
-        said = "".join(plant.step(step, **variables) for step in github(CHECK, "check"))
+        said = "".join(plant.step(step, variables) for step in github(CHECK, "check"))
         assert "1 to add, 0 to change, 0 to remove" in said
         assert "meters/${clientid}/down" in said
         plan = (plant.work / "plan.md").read_text()
@@ -196,13 +196,13 @@ class TestMergeRequests:
         plant.commit(POLICY.replace("publish", "publsh"))
         install, validate = steps[:2]
         plant.step(install)
-        assert "policy/policy.yaml:16:5: unknown key `publsh`; did you mean `publish`?" in plant.step(validate, 3)
+        assert "policy/policy.yaml:16:5: unknown key `publsh`; did you mean `publish`?" in plant.step(validate, code=3)
 
     @pytest.mark.parametrize("steps", [github(CHECK, "check"), gitlab("check")], ids=["github", "gitlab"])
     def test_an_ill_formatted_one_ends_the_job(self, plant: Plant, steps: list[str]) -> None:
         plant.commit(POLICY.replace("id: meters", "id:    meters"))
         (step,) = [step for step in steps if "fmt" in step]
-        assert "policy/policy.yaml: would be formatted" in plant.step(step, 10)
+        assert "policy/policy.yaml: would be formatted" in plant.step(step, code=10)
 
     @pytest.mark.parametrize("steps", [github(CHECK, "check"), gitlab("check")], ids=["github", "gitlab"])
     def test_findings_of_lint_are_shown_and_stop_nothing(self, plant: Plant, steps: list[str]) -> None:
@@ -213,7 +213,7 @@ class TestMergeRequests:
         assert "everything" in (report.read_text() if report.exists() else said)
         assert report.exists() or said.startswith("::warning file=policy/policy.yaml,line=")
         plant.commit("format: exhook/v2\n")
-        plant.step(step, 1)
+        plant.step(step, code=1)
 
     def test_they_hold_no_secret_and_no_store(self) -> None:
         jobs = [
@@ -233,37 +233,37 @@ class TestApply:
     def test_what_was_let_through_on_github(self, plant: Plant) -> None:
         plant.commit(WIDER)
         (plan,), (apply,) = github(APPLY, "plan"), github(APPLY, "apply")
-        plant.step(plan, GITHUB_OUTPUT="outputs", **plant.production)
+        plant.step(plan, {"GITHUB_OUTPUT": "outputs"} | plant.production)
         outputs = outputs_of(plant, "outputs")
         assert list(outputs) == list(read(APPLY)["jobs"]["plan"]["outputs"])
         assert "meters/${clientid}/down" not in plant.topics()
-        plant.step(apply, CHECKSUM=outputs["checksum"], **plant.production)
+        plant.step(apply, {"CHECKSUM": outputs["checksum"]} | plant.production)
         assert "meters/${clientid}/down" in plant.topics()
 
     def test_what_was_let_through_on_gitlab(self, plant: Plant) -> None:
         plant.commit(WIDER)
         for step in gitlab("to apply"):
-            plant.step(step, **plant.production)
+            plant.step(step, plant.production)
         outputs = outputs_of(plant, read(GITLAB)["to apply"]["artifacts"]["reports"]["dotenv"])
         (apply,) = gitlab("apply")
-        plant.step(apply, **outputs, **plant.production)
+        plant.step(apply, outputs | plant.production)
         assert "meters/${clientid}/down" in plant.topics()
 
     def test_nothing_else(self, plant: Plant) -> None:
         """What came in meanwhile was read by nobody."""
         (plan,), (apply,) = github(APPLY, "plan"), github(APPLY, "apply")
-        plant.step(plan, GITHUB_OUTPUT="outputs", **plant.production)
+        plant.step(plan, {"GITHUB_OUTPUT": "outputs"} | plant.production)
         plant.commit(WIDER)
         checksum = outputs_of(plant, "outputs")["checksum"]
-        assert "is not the reviewed one" in plant.step(apply, 5, CHECKSUM=checksum, **plant.production)
+        assert "is not the reviewed one" in plant.step(apply, {"CHECKSUM": checksum} | plant.production, code=5)
         assert "meters/${clientid}/down" not in plant.topics()
 
     @pytest.mark.parametrize("steps", [github(APPLY, "drift"), gitlab("drift")], ids=["github", "gitlab"])
     def test_drift_is_told(self, plant: Plant, steps: list[str]) -> None:
         (drift,) = steps
-        plant.step(drift, **plant.production)
+        plant.step(drift, plant.production)
         plant.commit(WIDER)
-        assert "meters/${clientid}/down" in plant.step(drift, 9, **plant.production)
+        assert "meters/${clientid}/down" in plant.step(drift, plant.production, code=9)
 
     def test_the_variables_are_those_that_the_commands_read(self) -> None:
         known = {"EXHOOK_DB", "EXHOOK_SEAL_KEY_FILE", "EXHOOK_SECRETS_DIR"}
@@ -305,7 +305,7 @@ class TestPulling:
             self.pull(plant)
             assert "in force: revision 2: 1 added" in watched.line()
         assert "meters/${clientid}/down" in plant.topics()
-        (row,) = json.loads(plant.step("exhook-sync history --limit 1 --json", **plant.production))["revisions"]
+        (row,) = json.loads(plant.step("exhook-sync history --limit 1 --json", plant.production))["revisions"]
         assert row["commit"]
         assert plant.git("rev-parse", "HEAD").startswith(row["commit"])
 

@@ -61,7 +61,7 @@ MODELS: Final[Mapping[str, type[schema.Entry]]] = {
     "Lint": schema.OffEntry,
     "roles": schema.RoleEntry,
 }
-COLUMNS: Final = {
+COLUMNS: Final[Mapping[str, type[include.RemarkColumns]]] = {
     "identities": include.IdentityColumns,
     "permissions": include.PermissionColumns,
     "blacklist": include.BlacklistColumns,
@@ -162,7 +162,11 @@ def test_every_lint_rule() -> None:
 
 
 def test_every_key_of_an_include() -> None:
-    models = (include.IncludeIdentities, include.IncludePermissions, include.IncludeBlacklist)
+    models: tuple[type[include.Include], ...] = (
+        include.IncludeIdentities,
+        include.IncludePermissions,
+        include.IncludeBlacklist,
+    )
     written = [row[0] for row in table(POLICY_FILE["include"], "key")]
     assert sorted(written) == sorted({key for model in models for key in model.model_fields})
 
