@@ -73,12 +73,12 @@ def complete(shell: str, typed: str) -> str:
     return _run([str(COMMAND)], _EXHOOK_SYNC_COMPLETE=f"complete_{shell}", **asked)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("shell", "typed", "meant"),
     [
-        ("exhook-sync user a", ["add"]),
-        ("exhook-sync apply --max-", ["--max-clients-losing", "--max-removals"]),
+        ("bash", "exhook-sync apply --max-", ["--max-clients-losing", "--max-removals"]),
+        ("zsh", "exhook-sync user a", ["add"]),
+        ("fish", "exhook-sync ro", ["rollback"]),
     ],
 )
 def test_what_is_typed_is_completed(shell: str, typed: str, meant: list[str]) -> None:
