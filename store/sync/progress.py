@@ -79,6 +79,7 @@ class Bars:
                 TimeElapsedColumn(),
                 console=self._console,
                 transient=True,
+                redirect_stdout=False,  # it may be a file
             )
             self._progress.add_task(self._words, total=self._total, completed=self._done)
             self._progress.start()
