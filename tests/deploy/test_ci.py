@@ -214,7 +214,7 @@ class TestMergeRequests:
     def test_both_check_the_same(self) -> None:
         on_github = "\n".join(github(CHECK, "check"))
         for step in gitlab("check"):
-            assert step.partition(" --output")[0] in on_github
+            assert re.split(" --(?:output|junit)", step)[0] in on_github
 
     def test_they_hold_no_secret_and_no_store(self) -> None:
         jobs = [

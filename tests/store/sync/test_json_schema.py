@@ -35,6 +35,7 @@ FOR_THE_LOADER_ALONE: Final = {
     "invalid-duplicate-entries": "what concerns several entries",
     "invalid-duplicate-ids": "what concerns several entries",
     "invalid-escape-out-of-range": "a matter of YAML, which parsers break on",
+    "invalid-expected-rules": "what concerns several entries",
     "invalid-grantees": "what concerns several keys",
     "invalid-hashes": "the kinds of hashes, and their bounds",
     "invalid-included-twice": "what concerns other files",
