@@ -14,7 +14,7 @@ from store.credentials import work_of
 from store.database import Database
 from store.records import Action, Effect, Grantee, Identity, IdentityType, Instance, Permission, Secret, SignMode
 from store.seal import SealKeys, new_key
-from store.tables import IDENTITIES, PERMISSIONS, secret_place
+from store.tables import IDENTITIES, PERMISSIONS
 
 INSTANCE: Final = "mqtt-bench"
 SECRET_ID: Final = "default"
@@ -145,7 +145,7 @@ def _secret_rows(database: Database, numbers: range) -> Iterator[dict[str, Any]]
     form = Secret(id=SECRET_ID, value=b"x", fingerprint="").form
     for number in numbers:
         value = secret_of(number)
-        place = secret_place((INSTANCE, IdentityType.USER, username(number), ""), SECRET_ID)
+        place = IDENTITIES.secret_place((INSTANCE, IdentityType.USER, username(number), ""), SECRET_ID)
         yield {
             "identity": number + 1,
             "id": SECRET_ID,

@@ -7,14 +7,12 @@ from typing import Any, Final
 
 from store.changes import Operation, log_changes
 from store.credentials import work_of
-from store.records import Identity, Record, SecretForm
+from store.records import Record, SecretForm
 from store.seal import SealKeys
-from store.tables import IDENTITIES, TABLES, Table, secret_place
+from store.tables import ALL_TABLES, IDENTITIES, RecordWithSecrets, Table
 
 FULL: Final = 1_000
 """So many records go in at once: more would take memory, and no less time."""
-
-INSERT_SECRET: Final = "INSERT INTO identity_secrets VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
 
 
 class Additions:
@@ -46,24 +44,30 @@ class Additions:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        for table in TABLES:
+        for table in ALL_TABLES:
             records = [record for record in waiting if type(record) is table.record]
-            if table is IDENTITIES:
-                self._insert_identities(records)
+            if table.has_secrets and records:
+                self._insert_with_secrets(table, records)
             elif records:
                 self._connection.executemany(_inserting(table), (self._row(table, record) for record in records))
         log_changes(self._connection, self._revision, ((Operation.ADD, None, record) for record in waiting))
 
-    def _insert_identities(self, identities: Sequence[Any]) -> None:
+    def _insert_with_secrets(self, table: Table[Any], records: Sequence[Any]) -> None:
         """Numbered here, since their secrets need the numbers; nobody else writes meanwhile."""
-        first = 1 + int(self._connection.execute("SELECT coalesce(max(row), 0) FROM identities").fetchone()[0])
-        numbered = list(enumerate(identities, first))
+        first = 1 + int(self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table.name}").fetchone()[0])  # noqa: S608 - our own names
+        numbered = list(enumerate(records, first))
+        if table is IDENTITIES:
+            self._connection.executemany(
+                _inserting(table, "row", "work"),
+                ([*self._row(table, one), number, work_of(one.sign_mode, one.secrets)] for number, one in numbered),
+            )
+        else:
+            self._connection.executemany(
+                _inserting(table, "row"), ([*self._row(table, one), number] for number, one in numbered)
+            )
         self._connection.executemany(
-            _inserting(IDENTITIES, "row", "work"),
-            ([*self._row(IDENTITIES, one), number, work_of(one.sign_mode, one.secrets)] for number, one in numbered),
-        )
-        self._connection.executemany(
-            INSERT_SECRET, (row for number, one in numbered for row in secret_rows(self._keys, number, one))
+            inserting_secret(table),
+            (row for number, one in numbered for row in secret_rows(self._keys, table, number, one)),
         )
 
     def _row(self, table: Table[Any], record: Record) -> list[Any]:
@@ -73,13 +77,19 @@ class Additions:
         return values
 
 
-def secret_rows(keys: SealKeys, number: int, identity: Identity) -> Iterator[tuple[Any, ...]]:
-    """The rows of the secrets of the identity of a row, sealed."""
-    for secret in identity.secrets:
+def secret_rows(keys: SealKeys, table: Table[Any], number: int, record: RecordWithSecrets) -> Iterator[tuple[Any, ...]]:
+    """The rows of the secrets of the record of a row, sealed."""
+    for secret in record.secrets:
         if secret.form is SecretForm.PLAIN:
             raise AssertionError("a password is hashed before it is stored")
-        sealed = keys.seal(secret.value, secret_place(identity.key, secret.id))
+        sealed = keys.seal(secret.value, table.secret_place(record.key, secret.id))
         yield number, secret.id, secret.form.value, sealed, secret.fingerprint, secret.expires_at
+
+
+@cache
+def inserting_secret(table: Table[Any]) -> str:
+    """A statement that takes what `secret_rows` gives."""
+    return f"INSERT INTO {table.secrets} VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
 
 
 @cache

@@ -15,7 +15,7 @@ from store.connection import BUSY_MS, LOG_BYTES, connect, file_at, put_into_shap
 from store.migrations import STEPS, store_migrations
 from store.records import Record, Secret, SecretForm
 from store.seal import PLAIN, SealError, SealKeys, fingerprint, missing_key
-from store.tables import IDENTITIES, Table, secret_place
+from store.tables import ALL_TABLES, Table
 from store.unavailable import StoreUnavailable, told_clearly
 from store.writing import Writing
 
@@ -111,14 +111,14 @@ class Database:
         where, values = ("TRUE", ()) if source is None else ("source = ?", (source,))
         with told_clearly(self.path):
             for row in self.connection.execute(table.select(where), values):
-                record = table.from_row(row, self._secrets(row, unsealed=False) if table.has_secrets else ())
+                record = table.from_row(row, self._secrets(table, row, unsealed=False) if table.has_secrets else ())
                 yield record.source, record
 
     def find(self, table: Table[R], where: str, values: tuple[Any, ...], *, unsealed: bool = True) -> Iterator[R]:
         """Records of a kind by a condition of ours; their secrets unsealed, or by fingerprint alone."""
         with told_clearly(self.path):
             for row in self.connection.execute(table.select(where), values).fetchall():
-                yield table.from_row(row, self._secrets(row, unsealed=unsealed) if table.has_secrets else ())
+                yield table.from_row(row, self._secrets(table, row, unsealed=unsealed) if table.has_secrets else ())
 
     def get(self, table: Table[R], key: tuple[str, ...]) -> R | None:
         """The record of a key, or None."""
@@ -166,19 +166,22 @@ class Database:
         """
         count = 0
         with told_clearly(self.path), self.transaction():
-            for row in self.connection.execute(IDENTITIES.select("TRUE")).fetchall():
-                for secret in self._secrets(row):
-                    self.connection.execute(
-                        "UPDATE identity_secrets SET sealed = ? WHERE identity = ? AND id = ?",
-                        (
-                            self.keys.seal(secret.value, secret_place(IDENTITIES.key_of(row), secret.id)),
-                            row["row"],
-                            secret.id,
-                        ),
-                    )
-                    count += 1
+            for table in ALL_TABLES:
+                count += self._reseal(table) if table.has_secrets else 0
             self._set_meta("fingerprint_key", self.keys.seal(self._fingerprint_key, _FINGERPRINT_KEY_PLACE))
             self._set_meta("seal_keys", self.keys.primary)
+        return count
+
+    def _reseal(self, table: Table[Any]) -> int:
+        count = 0
+        for row in self.connection.execute(table.select("TRUE")).fetchall():
+            for secret in self._secrets(table, row):
+                sealed = self.keys.seal(secret.value, table.secret_place(table.key_of(row), secret.id))
+                self.connection.execute(
+                    f"UPDATE {table.secrets} SET sealed = ? WHERE {table.kind} = ? AND id = ?",  # noqa: S608 - our own names
+                    (sealed, row["row"], secret.id),
+                )
+                count += 1
         return count
 
     @property
@@ -211,17 +214,18 @@ class Database:
         if self.keys.primary not in self.sealed_under:
             self._set_meta("seal_keys", " ".join([*self.sealed_under, self.keys.primary]))
 
-    def _secrets(self, row: sqlite3.Row, *, unsealed: bool = True) -> tuple[Secret, ...]:
-        """The secrets of the identity of a row."""
-        key = IDENTITIES.key_of(row)
+    def _secrets(self, table: Table[Any], row: sqlite3.Row, *, unsealed: bool = True) -> tuple[Secret, ...]:
+        """The secrets of the record of a row."""
+        key = table.key_of(row)
         rows = self.connection.execute(
-            "SELECT id, form, sealed, fingerprint, expires_at FROM identity_secrets WHERE identity = ? ORDER BY id",
+            f"SELECT id, form, sealed, fingerprint, expires_at FROM {table.secrets} "  # noqa: S608 - our own names
+            f"WHERE {table.kind} = ? ORDER BY id",
             (row["row"],),
         )
         return tuple(
             Secret(
                 id=name,
-                value=self.keys.unseal(sealed, secret_place(key, name)) if unsealed else b"(sealed)",
+                value=self.keys.unseal(sealed, table.secret_place(key, name)) if unsealed else b"(sealed)",
                 form=SecretForm(form),
                 fingerprint=printed,
                 expires_at=expires_at,

@@ -73,6 +73,41 @@ CREATE TABLE tallies (
 ) STRICT, WITHOUT ROWID;
 """
 
+
+def _secrets_of(kind: str, table: str) -> str:
+    return f"""
+CREATE TABLE {kind}_secrets (
+    {kind} INTEGER NOT NULL REFERENCES {table} (row) ON DELETE CASCADE, id TEXT NOT NULL, form TEXT NOT NULL,
+    sealed BLOB NOT NULL, fingerprint TEXT NOT NULL, expires_at INTEGER,
+    PRIMARY KEY ({kind}, id)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+_ACCOUNTS: Final = f"""
+CREATE TABLE access_keys (
+    row INTEGER PRIMARY KEY, access_key_id TEXT NOT NULL UNIQUE, instances TEXT NOT NULL, active INTEGER NOT NULL,
+    connect INTEGER NOT NULL, calls TEXT NOT NULL, all_topics INTEGER NOT NULL, reveal_secrets INTEGER NOT NULL,
+    {_PROVENANCE}
+) STRICT;
+{_secrets_of("access_key", "access_keys")}
+CREATE TABLE device_credentials (
+    row INTEGER PRIMARY KEY, instance TEXT NOT NULL REFERENCES instances (name), client_id TEXT NOT NULL,
+    device_access_key_id TEXT NOT NULL UNIQUE, {_PROVENANCE},
+    UNIQUE (instance, client_id)
+) STRICT;
+{_secrets_of("device_credential", "device_credentials")}
+CREATE TABLE tokens (
+    row INTEGER PRIMARY KEY, token_id TEXT NOT NULL UNIQUE, instance TEXT NOT NULL REFERENCES instances (name),
+    access_key_id TEXT NOT NULL, actions TEXT NOT NULL, resources TEXT NOT NULL, revoked INTEGER NOT NULL,
+    {_PROVENANCE}
+) STRICT;
+
+CREATE TABLE token_keys (row INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, {_PROVENANCE}) STRICT;
+{_secrets_of("token_key", "token_keys")}
+"""
+
+_ACCOUNTS_EXPIRING: Final = ("access_keys", "access_key_secrets", "device_credentials", "tokens")
 _COUNTED: Final = {"identities": "identity", "permissions": "permission", "blacklist": "blacklist"}
 _EXPIRING: Final = ("instances", "groups", "identities", "identity_secrets", "permissions", "blacklist")
 
@@ -110,7 +145,18 @@ def m001_records_under_revisions(database: SqliteDatabase) -> None:
         database.conn.execute(statement)
 
 
-STEPS: Final = frozenset({m001_records_under_revisions.__name__})
+@store_migrations()
+def m003_account_modes(database: SqliteDatabase) -> None:
+    """Access keys, device credentials, tokens, and the keys that sign tokens."""
+    expiry = "".join(
+        f"CREATE INDEX {table}_by_expiry ON {table} (expires_at) WHERE expires_at IS NOT NULL;"
+        for table in _ACCOUNTS_EXPIRING
+    )
+    for statement in _statements(_ACCOUNTS + expiry):
+        database.conn.execute(statement)
+
+
+STEPS: Final = frozenset({m001_records_under_revisions.__name__, m003_account_modes.__name__})
 """The names of all steps: a file that has others was written by a newer version."""
 
 

@@ -5,9 +5,10 @@ Decisions need no sweeper: they test `expires_at` by themselves, at the very mil
 
 from typing import Any, Final
 
+from store.account_records import AccessKey
 from store.database import Database
 from store.records import Identity, Record
-from store.tables import BLACKLIST, GROUPS, IDENTITIES, PERMISSIONS, Table
+from store.tables import ACCESS_KEYS, BLACKLIST, DEVICE_CREDENTIALS, GROUPS, IDENTITIES, PERMISSIONS, TOKENS, Table
 from store.unavailable import told_clearly
 
 ACTOR: Final = "sweeper"
@@ -15,8 +16,17 @@ ACTOR: Final = "sweeper"
 MAX_PER_REVISION: Final = 5_000
 """Longer writes would keep others waiting."""
 
-_SWEPT: Final[tuple[Table[Any], ...]] = (GROUPS, IDENTITIES, PERMISSIONS, BLACKLIST)
-_SECRETS: Final = "identity_secrets JOIN identities ON identities.row = identity_secrets.identity"
+_SWEPT: Final[tuple[Table[Any], ...]] = (
+    GROUPS,
+    IDENTITIES,
+    PERMISSIONS,
+    BLACKLIST,
+    ACCESS_KEYS,
+    DEVICE_CREDENTIALS,
+    TOKENS,
+)
+_ROTATING: Final[tuple[Table[Any], ...]] = (IDENTITIES, ACCESS_KEYS)
+"""Those whose secrets may run out."""
 
 
 def sweep(database: Database, now_ms: int) -> int:
@@ -85,12 +95,22 @@ def _passed(database: Database, since: int, now_ms: int) -> list[tuple[Table[Any
 
 def _sources() -> list[tuple[str, str, Table[Any]]]:
     """What to select from, the table whose `expires_at` is meant, and the table of the record."""
-    return [*((table.name, table.name, table) for table in _SWEPT), (_SECRETS, "identity_secrets", IDENTITIES)]
+    return [
+        *((table.name, table.name, table) for table in _SWEPT),
+        *(
+            (
+                f"{table.secrets} JOIN {table.name} ON {table.name}.row = {table.secrets}.{table.kind}",
+                table.secrets,
+                table,
+            )
+            for table in _ROTATING
+        ),
+    ]
 
 
 def _is_due(record: Record, since: int, now_ms: int) -> bool:
     """Whether it ran out, and not before it was written; it may have been written anew since it was found."""
     expiries = [record.expires_at]
-    if isinstance(record, Identity):
+    if isinstance(record, Identity | AccessKey):
         expiries += [secret.expires_at for secret in record.secrets]
     return any(expiry is not None and since < expiry <= now_ms and record.updated_at < expiry for expiry in expiries)

@@ -10,6 +10,7 @@ from operator import attrgetter
 from sys import intern
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, get_type_hints
 
+from store.account_records import AccessKey, DeviceCredential, Token, TokenKey
 from store.records import (
     BlacklistEntry,
     Grantee,
@@ -44,6 +45,8 @@ class Table(Generic[R]):
     name: str
     record: type[R]
     key: tuple[str, ...]
+    secrets: str = ""
+    """The table of its secrets, if it has any; there the column `kind` holds the record's row."""
 
     @property
     def kind(self) -> str:
@@ -51,7 +54,13 @@ class Table(Generic[R]):
 
     @property
     def has_secrets(self) -> bool:
-        return self.record is Identity
+        return bool(self.secrets)
+
+    def secret_place(self, key: Sequence[str], secret_id: str) -> str:
+        """What a sealed secret is bound to: moved to another record or id, it does not open."""
+        # Identities came first, and have no word for their kind; their keys have four parts, others' have not.
+        kind = () if self.record is Identity else (self.kind,)
+        return json.dumps([*kind, *map(str, key), secret_id])
 
     def key_of(self, row: sqlite3.Row) -> tuple[str, ...]:
         """The key of the record of a row."""
@@ -71,7 +80,7 @@ class Table(Generic[R]):
         get, converted = self._writing
         values = list(get(record))
         for place in converted:
-            values[place] = _plain(values[place])
+            values[place] = _stored(values[place])
         return values
 
     def from_row(self, row: Mapping[str, Any] | sqlite3.Row, secrets: Sequence[Secret] = ()) -> R:
@@ -112,16 +121,34 @@ class Table(Generic[R]):
 
 INSTANCES: Final = Table("instances", Instance, ("name",))
 GROUPS: Final = Table("groups", Group, ("instance", "name"))
-IDENTITIES: Final = Table("identities", Identity, ("instance", "identity_type", "username", "client_id"))
+IDENTITIES: Final = Table(
+    "identities", Identity, ("instance", "identity_type", "username", "client_id"), "identity_secrets"
+)
 PERMISSIONS: Final = Table(
     "permissions", Permission, ("instance", "identity_type", "identity", "topic", "effect", "source")
 )
 BLACKLIST: Final = Table("blacklist", BlacklistEntry, ("instance", "client_id", "username", "source"))
 
-TABLES: Final[tuple[Table[Any], ...]] = (INSTANCES, GROUPS, IDENTITIES, PERMISSIONS, BLACKLIST)
-"""In the order in which records may be written: what others refer to comes first."""
+ACCESS_KEYS: Final = Table("access_keys", AccessKey, ("access_key_id",), "access_key_secrets")
+DEVICE_CREDENTIALS: Final = Table(
+    "device_credentials", DeviceCredential, ("instance", "client_id"), "device_credential_secrets"
+)
+TOKENS: Final = Table("tokens", Token, ("token_id",))
+TOKEN_KEYS: Final = Table("token_keys", TokenKey, ("name",), "token_key_secrets")
 
-BY_KIND: Final[Mapping[str, Table[Any]]] = {table.kind: table for table in TABLES}
+TABLES: Final[tuple[Table[Any], ...]] = (INSTANCES, GROUPS, IDENTITIES, PERMISSIONS, BLACKLIST)
+"""What policy files hold, in the order in which records may be written: what others refer to comes first."""
+
+ALL_TABLES: Final[tuple[Table[Any], ...]] = (*TABLES, ACCESS_KEYS, DEVICE_CREDENTIALS, TOKENS, TOKEN_KEYS)
+"""What the store holds: also what is issued, and never written down."""
+
+BY_KIND: Final[Mapping[str, Table[Any]]] = {table.kind: table for table in ALL_TABLES}
+
+RecordWithSecrets = Identity | AccessKey | DeviceCredential | TokenKey
+WITH_SECRETS: Final = (Identity, AccessKey, DeviceCredential, TokenKey)
+
+OF_TOKEN: Final = "TOKEN"  # noqa: S105 - a type of subject, no password
+OF_TOKEN_KEY: Final = "TOKEN_KEY"  # noqa: S105 - the same
 
 
 def content(record: Record) -> dict[str, Any]:
@@ -153,28 +180,33 @@ def key_json(record: Record) -> str:
 
 def subject_of(record: Record) -> Subject:
     """Whose view the record is part of."""
-    match record:
-        case Instance():
-            return Subject(record.name, "INSTANCE", "")
-        case Group():
-            return Subject(record.instance, Grantee.GROUP.value, record.name)
-        case Identity(identity_type=IdentityType.CLIENT):
-            return Subject(record.instance, Grantee.CLIENT.value, record.client_id)
-        case Identity():
-            return Subject(record.instance, Grantee.USER.value, record.username)
-        case Permission():
-            return Subject(record.instance, record.identity_type.value, record.identity)
-        case BlacklistEntry():
-            by_client = bool(record.client_id)
-            named = record.client_id if by_client else record.username
-            return Subject(record.instance, (Grantee.CLIENT if by_client else Grantee.USER).value, named)
-        case _:
-            raise AssertionError(f"{type(record).__name__} is in nobody's view")
+    return _SUBJECTS[type(record)](record)
 
 
-def secret_place(key: Sequence[str], secret_id: str) -> str:
-    """What a sealed secret is bound to: moved to another record or id, it does not open."""
-    return json.dumps([*map(str, key), secret_id])
+def _identity_subject(identity: Identity) -> Subject:
+    if identity.identity_type is IdentityType.CLIENT:
+        return Subject(identity.instance, Grantee.CLIENT.value, identity.client_id)
+    return Subject(identity.instance, Grantee.USER.value, identity.username)
+
+
+def _blacklist_subject(entry: BlacklistEntry) -> Subject:
+    if entry.client_id:
+        return Subject(entry.instance, Grantee.CLIENT.value, entry.client_id)
+    return Subject(entry.instance, Grantee.USER.value, entry.username)
+
+
+_SUBJECTS: Final[Mapping[type[Record], Callable[[Any], Subject]]] = {
+    Instance: lambda one: Subject(one.name, "INSTANCE", ""),
+    Group: lambda one: Subject(one.instance, Grantee.GROUP.value, one.name),
+    Identity: _identity_subject,
+    Permission: lambda one: Subject(one.instance, one.identity_type.value, one.identity),
+    BlacklistEntry: _blacklist_subject,
+    # It may count in several instances; its grants stand under the same name in each of them.
+    AccessKey: lambda one: Subject("", Grantee.ACCESS_KEY.value, one.access_key_id),
+    DeviceCredential: lambda one: Subject(one.instance, Grantee.CLIENT.value, one.client_id),
+    Token: lambda one: Subject(one.instance, OF_TOKEN, one.token_id),
+    TokenKey: lambda one: Subject("", OF_TOKEN_KEY, one.name),
+}
 
 
 def _column(name: str) -> str:
@@ -184,7 +216,21 @@ def _column(name: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, StrEnum):
         return value._value_  # `value` is a property that is written in Python
+    if isinstance(value, tuple):
+        return list(value)
     return int(value) if isinstance(value, bool) else value
+
+
+SEVERAL: Final = tuple[str, ...]
+"""Fields of this type stand in one column, as a JSON list."""
+
+
+def _stored(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else _plain(value)
+
+
+def _several(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _same(value: Any) -> Any:
@@ -194,15 +240,19 @@ def _same(value: Any) -> Any:
 def _converters(record: type[Record]) -> dict[str, Any]:
     """Enumerations and booleans come out of SQLite as text and integers; what all records share is one string."""
     hints = get_type_hints(record)
-    return dict.fromkeys(_SHARED, intern) | {
-        field.name: hints[field.name]
-        for field in fields(record)
-        if isinstance(hints[field.name], type) and issubclass(hints[field.name], StrEnum | bool)
-    }
+    return (
+        dict.fromkeys(_SHARED, intern)
+        | {
+            field.name: hints[field.name]
+            for field in fields(record)
+            if isinstance(hints[field.name], type) and issubclass(hints[field.name], StrEnum | bool)
+        }
+        | {field.name: _several for field in fields(record) if hints[field.name] == SEVERAL}
+    )
 
 
 _SHARED: Final = frozenset({"instance", "source"})
-_CONVERTERS: Final = {table.record: _converters(table.record) for table in TABLES}
+_CONVERTERS: Final = {table.record: _converters(table.record) for table in ALL_TABLES}
 _CONTENT_JSON: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 _KEY_JSON: Final = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -224,4 +274,4 @@ class _Saying(NamedTuple):
         return cls(attrgetter(*names), names, defaults, tuple(_CONVERTERS[record].keys() - _SHARED))
 
 
-_SAYING: Final = {table.record: _Saying.of(table.record) for table in TABLES}
+_SAYING: Final = {table.record: _Saying.of(table.record) for table in ALL_TABLES}

@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from store.additions import INSERT_SECRET, Additions, secret_rows
+from store.additions import Additions, inserting_secret, secret_rows
 from store.changes import Operation, log_change
 from store.credentials import work_of
 from store.records import Identity, Record, Secret
-from store.tables import BY_KIND, IDENTITIES, Table, content
+from store.tables import BY_KIND, WITH_SECRETS, RecordWithSecrets, Table, content
 
 if TYPE_CHECKING:
     from store.database import Database
@@ -133,7 +133,7 @@ class Writing:
 
     def _change(self, table: Table[Any], old: Record, record: Record) -> None:
         kept = record
-        if isinstance(record, Identity) and isinstance(old, Identity):
+        if isinstance(record, WITH_SECRETS) and isinstance(old, WITH_SECRETS):
             kept = replace(record, secrets=_kept(record.secrets, old.secrets))
         row = table.row(kept)
         row |= {"created_at": old.created_at, "updated_at": self.now_ms, "revision": self.revision}
@@ -142,17 +142,17 @@ class Writing:
         sets = ", ".join(f"{column} = :{column}" for column in row)
         where = " AND ".join(f"{column} = :{column}" for column in table.key)
         self._connection.execute(f"UPDATE {table.name} SET {sets} WHERE {where}", row)  # noqa: S608 - our own names
-        if isinstance(kept, Identity):
-            self._change_secrets(kept)
+        if isinstance(kept, WITH_SECRETS):
+            self._change_secrets(table, kept)
 
-    def _change_secrets(self, identity: Identity) -> None:
-        where = " AND ".join(f"{column} = ?" for column in IDENTITIES.key)
+    def _change_secrets(self, table: Table[Any], record: RecordWithSecrets) -> None:
+        where = " AND ".join(f"{column} = ?" for column in table.key)
         (row,) = self._connection.execute(
-            f"SELECT row FROM identities WHERE {where}",  # noqa: S608 - our own names
-            tuple(map(str, identity.key)),
+            f"SELECT row FROM {table.name} WHERE {where}",  # noqa: S608 - our own names
+            tuple(map(str, record.key)),
         ).fetchone()
-        self._connection.execute("DELETE FROM identity_secrets WHERE identity = ?", (row,))
-        self._connection.executemany(INSERT_SECRET, secret_rows(self.database.keys, row, identity))
+        self._connection.execute(f"DELETE FROM {table.secrets} WHERE {table.kind} = ?", (row,))  # noqa: S608 - our own names
+        self._connection.executemany(inserting_secret(table), secret_rows(self.database.keys, table, row, record))
 
     def _held(self) -> dict[str, int]:
         """How many counted records each instance holds."""

@@ -103,10 +103,11 @@ class Standing:
         """The secrets of some rows, ordered by id."""
         if not self._table.has_secrets:
             return {}
+        kind = self._table.kind
         made: dict[int, tuple[Secret, ...]] = {}
         for number, name, form, printed, expires_at in self._cursor.execute(
-            "SELECT s.identity, s.id, s.form, s.fingerprint, s.expires_at FROM json_each(?) AS j "
-            "CROSS JOIN identity_secrets AS s ON s.identity = j.value ORDER BY s.identity, s.id",
+            f"SELECT s.{kind}, s.id, s.form, s.fingerprint, s.expires_at FROM json_each(?) AS j "  # noqa: S608 - our own names
+            f"CROSS JOIN {self._table.secrets} AS s ON s.{kind} = j.value ORDER BY s.{kind}, s.id",
             (json.dumps(numbers),),
         ):
             one = Secret(id=name, value=b"(sealed)", form=SecretForm(form), fingerprint=printed, expires_at=expires_at)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from store.account_records import AccessKey, DeviceCredential, Token, TokenActions, TokenKey
 from store.credentials import dummy_secrets, verify, work_of
 from store.database import Database
 from store.decision import Challenge, Decision, authorize, conclude, select
@@ -25,7 +26,7 @@ from store.records import (
     SignMode,
     group_of,
 )
-from store.tables import BY_KIND
+from store.tables import BY_KIND, WITH_SECRETS
 from store.view import Client, Listener, View, Works
 
 NOW = 1_800_000_000_000
@@ -102,6 +103,48 @@ def blocked(client_id: str = "", username: str = "", **fields: Any) -> Blacklist
     return BlacklistEntry(instance=INSTANCE, client_id=client_id, username=username, **fields)
 
 
+def access_key(access_key_id: str = "YYYYY", *secrets: Secret | str, **fields: Any) -> AccessKey:
+    """An access key of the one instance; its secret is ``XXXXX`` where none is given."""
+    return AccessKey(
+        access_key_id=access_key_id,
+        secrets=_keys(secrets or ("XXXXX",)),
+        instances=fields.pop("instances", (INSTANCE,)),
+        **fields,
+    )
+
+
+def credential(client_id: str = "c1", device_access_key_id: str = "DC.1", **fields: Any) -> DeviceCredential:
+    """A device's credential; its secret is ``device`` where none is given."""
+    return DeviceCredential(
+        instance=fields.pop("instance", INSTANCE),
+        client_id=client_id,
+        device_access_key_id=device_access_key_id,
+        secrets=_keys((fields.pop("secret", "device"),)),
+        **fields,
+    )
+
+
+def token(*resources: str, actions: TokenActions = TokenActions.RW, **fields: Any) -> Token:
+    """A token of the access key ``YYYYY`` that ends an hour after NOW."""
+    return Token(
+        token_id=fields.pop("token_id", "t1"),
+        instance=fields.pop("instance", INSTANCE),
+        access_key_id=fields.pop("access_key_id", "YYYYY"),
+        actions=actions,
+        resources=resources or ("a/#",),
+        expires_at=fields.pop("expires_at", NOW + 3_600_000),
+        **fields,
+    )
+
+
+def token_key(name: str = "k1", value: str = "token key") -> TokenKey:
+    return TokenKey(name=name, secrets=_keys((value,)))
+
+
+def _keys(secrets: Iterable[Secret | str]) -> tuple[Secret, ...]:
+    return tuple(given if isinstance(given, Secret) else secret(given, form=SecretForm.KEY) for given in secrets)
+
+
 def asking(username: str, client_id: str = "c1", listener: Listener = LISTENER, **fields: Any) -> Client:
     """A client that asks."""
     return Client(username, client_id, listener, **fields)
@@ -151,7 +194,7 @@ def written(database: Database, *records: Record, now_ms: int = NOW, source: str
 
 def stored(database: Database, record: R) -> R:
     """The record with the fingerprints that this store gives to its secrets."""
-    if not isinstance(record, Identity):
+    if not isinstance(record, WITH_SECRETS):
         return record
     secrets = (replace(made, fingerprint=database.fingerprint(made.form, made.value)) for made in record.secrets)
     return replace(record, secrets=tuple(secrets))
