@@ -173,7 +173,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         edited(lambda lines: lines[0].update(holds=[{"source": 1}])),
         ":1: is no head of a snapshot",
     ),
-    "an unknown kind": (edited(lambda lines: lines[2].update(kind="token")), ":3: holds no record here ('token' is no"),
+    "an unknown kind": (
+        edited(lambda lines: lines[2].update(kind="visitor")),
+        ":3: holds no record here ('visitor' is no",
+    ),
     "an unknown field": (edited(lambda lines: lines[2]["record"].update(later=1)), ":3: holds no record here (the fie"),
     "a missing field": (edited(lambda lines: lines[2]["record"].pop("username")), ":3: holds no record here (a field"),
     "no name": (edited(lambda lines: lines[2]["record"].update(username="")), ":3: holds no record here (an empty use"),
