@@ -146,7 +146,9 @@ class Hooks:
         mountpoint = info.mountpoint.decode(errors="replace") if info.mountpoint else ""
         origin = Origin(info.sockport, mountpoint, meta.cluster_name, meta.sysdescr)
         listener = self._decider.listener(origin)
-        return Client.from_wire(info.username, info.clientid, listener, cn=info.cn, address=info.peerhost)
+        # The first version of the interface knows no port of the client.
+        port = getattr(info, "peerport", 0)
+        return Client.from_wire(info.username, info.clientid, listener, cn=info.cn, address=info.peerhost, port=port)
 
     async def _finish_later(self, asked: "_Asked", pending: Awaitable[Decision]) -> bytes:
         try:

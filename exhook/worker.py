@@ -24,6 +24,7 @@ from exhook.services import Services
 from exhook.settings import Settings
 from exhook.transport.call import Carrier, Service
 from exhook.transport.grpc import GrpcCarrier, Limits
+from store.bindings import Bindings
 from store.clock import Clock, now_ms
 from store.reader import Reader
 from store.runtime import Runtime
@@ -52,13 +53,18 @@ class Worker:
             queue=settings.hash_queue,
             remember_seconds=settings.verified_seconds,
         )
+        self._runtime = Runtime.open(settings.db)
         self.decider = Decider(
-            self.reader, self.hashing, Listeners(settings.listeners), instance=settings.instance, clock=clock
+            self.reader,
+            self.hashing,
+            Listeners(settings.listeners),
+            Bindings(self._runtime),
+            instance=settings.instance,
+            clock=clock,
         )
         self.hooks = Hooks(self.decider, DecisionLog(settings))
         self.healthy = True
         self.carrier = make_carrier(settings, Services(self.hooks, Health(lambda: self.healthy)))
-        self._runtime = Runtime.open(settings.db)
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> int:

@@ -7,19 +7,23 @@ read transaction in which missing parts are read, so that no view mixes two revi
 
 import sqlite3
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from store.account_names import AccountName, Mode, account_of
 from store.changes import subjects_since
 from store.connection import file_at, sidecars_of, without_sidecars
 from store.database import Database
-from store.grants import GrantIndex
-from store.records import BlacklistEntry, Grantee, Group, Identity, Instance, group_of
+from store.parts import NOTHING, OF_ACCESS_KEY, OF_ALL, OF_CLIENT, OF_GROUP, OF_INSTANCE, OF_USER, Part, read_part
+from store.records import group_of
 from store.seal import SealKeys
-from store.tables import BLACKLIST, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, Subject
+from store.tables import OF_TOKEN, Subject
+from store.token_mode import Binding
+from store.token_text import TokenKeys, named_key
+from store.tokens import token_keys
 from store.unavailable import told_clearly
-from store.view import Client, View, Works
+from store.view import Account, Client, View, Works
 
 MAX_SUBJECTS: Final = 200_000
 """How many parts are kept: a hundred thousand active clients, each with its user name."""
@@ -27,28 +31,7 @@ MAX_SUBJECTS: Final = 200_000
 MAX_CHANGES: Final = 10_000
 """More changes than this at once, and dropping all is cheaper than evicting each."""
 
-_INSTANCE: Final = "INSTANCE"
-# Plain strings: hashing an enumeration's member costs more than the whole look-up.
-_USER: Final = Grantee.USER.value
-_CLIENT: Final = Grantee.CLIENT.value
-_GROUP: Final = Grantee.GROUP.value
-_ALL: Final = Grantee.ALL.value
-_NO_GRANTS: Final = GrantIndex(())
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The records of one subject."""
-
-    identities: tuple[Identity, ...] = ()
-    blacklist: tuple[BlacklistEntry, ...] = ()
-    grants: GrantIndex = _NO_GRANTS
-    group: Group | None = None
-    instance: Instance | None = None
-    works: Works | None = None
-
-
-_NOTHING: Final = Part()
+_NO_TOKEN_KEYS: Final = TokenKeys()
 
 
 class Reader:
@@ -68,6 +51,8 @@ class Reader:
         # By subjects; plain tuples find them, and cost a third to make.
         self._parts: OrderedDict[tuple[str, str, str], Part] = OrderedDict()
         self._only_instance: str | None = None
+        self._token_keys: TokenKeys | None = None
+        self._has_tokens: bool | None = None
         self._seen = 0
         self._adopt(Database.open(path, keys, create=False))
 
@@ -95,21 +80,28 @@ class Reader:
             self._seen = version
             return True
 
-    def view(self, instance: str, client: Client) -> View:
+    def view(self, instance: str, client: Client, tokens: Sequence[str] = (), binding: Binding | None = None) -> View:
         """The records that concern a client, at one revision.
+
+        A client in Token mode is concerned by the `tokens` (ids) that it shows, or by those of its `binding`.
 
         Raises:
             StoreUnavailable: the file cannot be read.
             SealError: a secret cannot be unsealed.
         """
         group = group_of(client.client_id)
-        wanted = (
-            (instance, _INSTANCE, ""),
-            (instance, _USER, client.username),
-            (instance, _CLIENT, client.client_id),
-            (instance, _GROUP, group),
-            (instance, _ALL, ""),
+        wanted: tuple[tuple[str, str, str], ...] = (
+            (instance, OF_INSTANCE, ""),
+            (instance, OF_USER, client.username),
+            (instance, OF_CLIENT, client.client_id),
+            (instance, OF_GROUP, group),
+            (instance, OF_ALL, ""),
         )
+        account = account_of(client.username) if "|" in client.username else None
+        if account is not None:
+            if binding is not None:
+                tokens = [token.token_id for token in binding.tokens]
+            wanted += _of_account(account, instance, tokens)
         parts = [self._cached(subject) for subject in wanted]
         if None in parts:
             with told_clearly(self.path), self._reading():
@@ -117,7 +109,7 @@ class Reader:
                 if self._data_version() != self._seen:
                     self._catch_up()
                 parts = [self._parts.get(subject) or self._load(Subject(*subject)) for subject in wanted]
-        whole, user, own, grouped, everyone = (part or _NOTHING for part in parts)
+        whole, user, own, grouped, everyone, *accounts = (part or NOTHING for part in parts)
         return View(
             revision=self.revision,
             instance=whole.instance,
@@ -130,7 +122,30 @@ class Reader:
             group_grants=grouped.grants,
             all_grants=everyone.grants,
             works=whole.works or Works((), b""),
+            device=own.device,
+            account=None if account is None else self._account(account, accounts, binding),
         )
+
+    def token_keys(self, shown: Iterable[str] = ()) -> TokenKeys:
+        """The keys that sign tokens; read anew where one of the `shown` token strings names another.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+            SealError: they cannot be unsealed.
+        """
+        keys = self._token_keys
+        if keys is None or any((name := named_key(text)) and name not in keys.keys for text in shown):
+            self._token_keys = keys = token_keys(self._database)
+        return keys
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether any token stands in the store: without one, none can be bound."""
+        if self._has_tokens is None:
+            with told_clearly(self.path):
+                found = self._database.connection.execute("SELECT EXISTS (SELECT 1 FROM tokens)").fetchone()
+            self._has_tokens = bool(found[0])
+        return self._has_tokens
 
     def only_instance(self) -> str:
         """The one instance of the store; nothing where there are none or several.
@@ -161,6 +176,17 @@ class Reader:
         self._parts.clear()
         self._only_instance = None
 
+    def _account(self, name: AccountName, parts: Sequence[Part], binding: Binding | None) -> Account:
+        keyed, granted, *shown = parts
+        return Account(
+            name=name,
+            key=keyed.key,
+            grants=granted.grants,
+            tokens={part.token.token_id: part.token for part in shown if part.token},
+            token_keys=self.token_keys() if name.mode is Mode.TOKEN else _NO_TOKEN_KEYS,
+            binding=binding,
+        )
+
     def _cached(self, subject: tuple[str, str, str]) -> Part | None:
         part = self._parts.get(subject)
         if part is None:
@@ -171,49 +197,15 @@ class Reader:
         return part
 
     def _load(self, subject: Subject) -> Part:
-        part = self._read(subject)
+        part = read_part(self._database, subject)
         self._parts[subject] = part
         if len(self._parts) > self.max_subjects:
             self._parts.popitem(last=False)
         return part
 
-    def _read(self, subject: Subject) -> Part:
-        if subject.type == _INSTANCE:
-            return Part(instance=self._instance(subject.instance), works=self._works(subject.instance))
-        find, instance, name = self._database.find, subject.instance, subject.name
-        if subject.type == _GROUP and not name:
-            return _NOTHING
-        granted = "instance = ? AND identity_type = ? AND identity = ?"
-        permissions = tuple(find(PERMISSIONS, granted, (instance, subject.type, name)))
-        grants = GrantIndex(permissions) if permissions else _NO_GRANTS
-        identities: tuple[Identity, ...] = ()
-        blacklist: tuple[BlacklistEntry, ...] = ()
-        group = None
-        if subject.type == _USER and name:
-            whose = "instance = ? AND identity_type = 'USER' AND username = ? AND client_id = ''"
-            identities = tuple(find(IDENTITIES, whose, (instance, name)))
-            blacklist = tuple(find(BLACKLIST, "instance = ? AND username = ? AND username <> ''", (instance, name)))
-        elif subject.type == _CLIENT:
-            whose = "instance = ? AND client_id = ? AND identity_type = 'CLIENT'"
-            identities = tuple(find(IDENTITIES, whose, (instance, name)))
-            blacklist = tuple(find(BLACKLIST, "instance = ? AND client_id = ?", (instance, name)))
-        elif subject.type == _GROUP:
-            group = self._database.get(GROUPS, (instance, name))
-        if permissions or identities or blacklist or group:
-            return Part(identities, blacklist, grants, group)
-        return _NOTHING
-
-    def _instance(self, name: str) -> Instance | None:
-        return self._database.get(INSTANCES, (name,))
-
-    def _works(self, instance: str) -> Works:
-        rows = self._database.connection.execute(
-            "SELECT substr(kind, 6), n FROM tallies WHERE instance = ? AND kind LIKE 'work:%' AND n > 0", (instance,)
-        )
-        return Works(tuple((work, count) for work, count in rows if work), self._database.draw_key)
-
     def _catch_up(self) -> None:
         """Evict what commits since `revision` touched. Within a read transaction."""
+        self._token_keys = self._has_tokens = None
         now_at = self._database.revision
         if now_at == self.revision and self._database.store_id == self._store_id:
             return
@@ -226,7 +218,7 @@ class Reader:
             for subject in touched:
                 self._parts.pop(subject, None)
                 # The instance's part holds what verifying costs there, which any identity may change.
-                self._parts.pop(Subject(subject.instance, _INSTANCE, ""), None)
+                self._parts.pop(Subject(subject.instance, OF_INSTANCE, ""), None)
         self._store_id = self._database.store_id
         self.revision = now_at
         self._only_instance = None
@@ -241,6 +233,13 @@ class Reader:
 
     def _reading(self) -> "_ReadTransaction":
         return _ReadTransaction(self._database.connection)
+
+
+def _of_account(account: AccountName, instance: str, tokens: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    """The subjects that concern a client of an account mode besides."""
+    key = account.key_id if account.mode is not Mode.DEVICE_CREDENTIAL else ""
+    shown = ((instance, OF_TOKEN, token_id) for token_id in tokens)
+    return (("", OF_ACCESS_KEY, key), (instance, OF_ACCESS_KEY, key), *shown)
 
 
 class _ReadTransaction:

@@ -1,6 +1,7 @@
 """What servers write while they run, in a file of its own beside the store, so that no long apply blocks it.
 
-It has no revisions, and may be deleted while no server runs: who decides by which revision, and the last denials.
+It has no revisions, and may be deleted while no server runs: who decides by which revision, the last denials, and
+the tokens that are bound to clients (`store.bindings`).
 """
 
 import os
@@ -70,7 +71,7 @@ class Runtime:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self._connection = connection
+        self.connection = connection
 
     @classmethod
     def open(cls, store: Path) -> Self:
@@ -83,16 +84,16 @@ class Runtime:
         runtime = cls(path, connect(path, create=True, busy_ms=_BUSY_MS))
         try:
             with told_clearly(path):
-                put_into_shape(path, runtime._connection, runtime_migrations, STEPS, busy_ms=_BUSY_MS)
+                put_into_shape(path, runtime.connection, runtime_migrations, STEPS, busy_ms=_BUSY_MS)
                 # What is lost with the power is of no use after it.
-                runtime._connection.execute("PRAGMA synchronous = NORMAL")
+                runtime.connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             runtime.close()
             raise
         return runtime
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -106,21 +107,21 @@ class Runtime:
         Raises:
             StoreUnavailable: as `open`; so of every method here.
         """
-        with self._writing():
-            self._connection.execute(
+        with self.writing():
+            self.connection.execute(
                 "INSERT OR REPLACE INTO workers (worker, pid, revision, at) VALUES (?, ?, ?, ?)",
                 (worker, pid, revision, now_ms),
             )
 
     def forget(self, worker: str) -> None:
         """A worker ended."""
-        with self._writing():
-            self._connection.execute("DELETE FROM workers WHERE worker = ?", (worker,))
+        with self.writing():
+            self.connection.execute("DELETE FROM workers WHERE worker = ?", (worker,))
 
     def workers(self) -> list[Worker]:
         """The workers whose processes live; those of dead ones are forgotten."""
         with told_clearly(self.path):
-            rows = self._connection.execute("SELECT worker, pid, revision, at FROM workers ORDER BY worker")
+            rows = self.connection.execute("SELECT worker, pid, revision, at FROM workers ORDER BY worker")
             known = [Worker(*row) for row in rows]
         alive = {worker.pid: _lives(worker.pid) for worker in known}
         for worker in known:
@@ -137,14 +138,14 @@ class Runtime:
         newest = _newest(denials)
         if not newest:
             return
-        with self._writing():
-            self._connection.executemany(
+        with self.writing():
+            self.connection.executemany(
                 f"INSERT INTO denials ({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608 - our own names
                 [tuple(map(_cut, astuple(denial))) for denial in newest],
             )
             added = len(newest)
             for client_id in {_cut(denial.client_id) for denial in newest}:
-                added -= self._connection.execute(
+                added -= self.connection.execute(
                     "DELETE FROM denials WHERE client_id = ?1 AND id <= ("
                     "SELECT id FROM denials WHERE client_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
                     (client_id, MAX_PER_CLIENT),
@@ -154,7 +155,7 @@ class Runtime:
     def denials_of(self, client_id: str, limit: int = MAX_PER_CLIENT) -> list[Denial]:
         """The last denials of a client, newest first."""
         with told_clearly(self.path):
-            rows = self._connection.execute(
+            rows = self.connection.execute(
                 f"SELECT {_COLUMNS} FROM denials WHERE client_id = ? ORDER BY id DESC LIMIT ?",  # noqa: S608
                 (_cut(client_id), limit),
             )
@@ -162,21 +163,22 @@ class Runtime:
 
     def _make_room(self, added: int) -> None:
         """Count by difference: a COUNT over all would cost more than the insert."""
-        (kept,) = self._connection.execute("UPDATE denial_count SET n = n + ? RETURNING n", (added,)).fetchone()
+        (kept,) = self.connection.execute("UPDATE denial_count SET n = n + ? RETURNING n", (added,)).fetchone()
         if kept > MAX_DENIALS:
-            self._connection.execute(
+            self.connection.execute(
                 "DELETE FROM denials WHERE id IN (SELECT id FROM denials ORDER BY id LIMIT ?)", (kept - MAX_DENIALS,)
             )
-            self._connection.execute("UPDATE denial_count SET n = ?", (MAX_DENIALS,))
+            self.connection.execute("UPDATE denial_count SET n = ?", (MAX_DENIALS,))
 
     def _forget_dead(self, worker: Worker) -> None:
-        with self._writing():
+        with self.writing():
             # A new process may have taken its name in between.
-            self._connection.execute("DELETE FROM workers WHERE worker = ? AND pid = ?", (worker.worker, worker.pid))
+            self.connection.execute("DELETE FROM workers WHERE worker = ? AND pid = ?", (worker.worker, worker.pid))
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with told_clearly(self.path), transaction(self._connection):
+    def writing(self) -> Iterator[None]:
+        """One transaction."""
+        with told_clearly(self.path), transaction(self.connection):
             yield
 
 
@@ -207,7 +209,19 @@ def m002_denials(database: SqliteDatabase) -> None:
     database.conn.execute("INSERT INTO denial_count VALUES (0)")
 
 
-STEPS: Final = frozenset({m001_workers.__name__, m002_denials.__name__})
+@runtime_migrations()
+def m003_bindings(database: SqliteDatabase) -> None:
+    """The tokens of connected clients in Token mode: ids and ends, no token."""
+    database.conn.execute(
+        "CREATE TABLE bindings (listener TEXT NOT NULL, client_id TEXT NOT NULL, instance TEXT NOT NULL,"
+        " access_key_id TEXT NOT NULL, tokens TEXT NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL,"
+        " ends_at INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (listener, client_id)) STRICT, WITHOUT ROWID"
+    )
+    database.conn.execute("CREATE INDEX bindings_by_client ON bindings (client_id)")
+    database.conn.execute("CREATE INDEX bindings_by_end ON bindings (ends_at)")
+
+
+STEPS: Final = frozenset({m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__})
 
 
 def _newest(denials: Iterable[Denial]) -> list[Denial]:

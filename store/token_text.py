@@ -10,12 +10,25 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
+
+from store.account_records import Token
 
 _TEXT: Final = re.compile(r"(T1\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,64})\.([0-9]{1,16}))\.([A-Za-z0-9_-]{43})")
 
 MAX_CHARS: Final = 256
 """No string of ours is longer."""
+
+
+class Standing(StrEnum):
+    """What a token string is worth now."""
+
+    GOOD = "good"
+    FORGED = "forged"
+    """No token key of this store signed it, or the key was retired."""
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class TokenKeys:
         key = self.keys.get(name)
         if key is None or not hmac.compare_digest(_signature(key, signed), signature):
             return None
-        return TokenText(token_id, int(expires_at))
+        return TokenText(token_id, int(expires_at), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,17 @@ class TokenText:
     token_id: str
     expires_at: int
     """In milliseconds since the epoch; the record that says so may be gone already."""
+    key: str
+    """The name of the token key that signed it."""
+
+
+def standing_of(token: Token | None, expires_at: int, now_ms: int) -> Standing:
+    """What a verified string is worth; without a record, which goes some time after its end, it is worth nothing."""
+    if token is not None and token.revoked:
+        return Standing.REVOKED
+    if now_ms >= expires_at or (token is not None and not token.in_force(now_ms)):
+        return Standing.EXPIRED
+    return Standing.REVOKED if token is None else Standing.GOOD
 
 
 def named_key(shown: str) -> str:

@@ -6,7 +6,6 @@ The API and the command line call these functions; servers judge by `store.token
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final
 
 from store.account_records import AccessKey, Token, TokenActions, TokenKey, parse_resource
@@ -15,8 +14,25 @@ from store.grants import GrantIndex
 from store.key_material import new_secret
 from store.records import Action
 from store.tables import ACCESS_KEYS, INSTANCES, PERMISSIONS, TOKEN_KEYS, TOKENS
-from store.token_text import TokenKeys
+from store.token_access import key_covers
+from store.token_text import Standing, TokenKeys, standing_of
 from store.writing import Writing
+
+__all__ = [
+    "EndsTooSoon",
+    "Issued",
+    "Judged",
+    "KeyMayNot",
+    "NotCovered",
+    "Standing",
+    "TokenRefused",
+    "issue",
+    "judge",
+    "retire_token_key",
+    "revoke",
+    "rotate_token_key",
+    "token_keys",
+]
 
 LEAST_MS: Final = 60_000
 """A token that ends sooner than this from now is refused (vendor)."""
@@ -26,16 +42,6 @@ MOST_MS: Final = 30 * 24 * 3_600_000
 
 _ID_BYTES: Final = 16
 _KEY_NAME_BYTES: Final = 4
-
-
-class Standing(StrEnum):
-    """What a token string is worth now."""
-
-    GOOD = "good"
-    FORGED = "forged"
-    """No token key of this store signed it, or the key was retired."""
-    EXPIRED = "expired"
-    REVOKED = "revoked"
 
 
 class TokenRefused(Exception):
@@ -132,15 +138,6 @@ def judge(database: Database, shown: str, now_ms: int) -> Judged:
     return Judged(standing_of(token, found.expires_at, now_ms), token)
 
 
-def standing_of(token: Token | None, expires_at: int, now_ms: int) -> Standing:
-    """What a verified string is worth; without a record, which goes some time after its end, it is worth nothing."""
-    if token is not None and token.revoked:
-        return Standing.REVOKED
-    if now_ms >= expires_at or (token is not None and not token.in_force(now_ms)):
-        return Standing.EXPIRED
-    return Standing.REVOKED if token is None else Standing.GOOD
-
-
 def revoke(database: Database, token_id: str, *, now_ms: int, actor: str) -> bool:
     """Revoke a token; whether it was there and not revoked yet.
 
@@ -193,17 +190,12 @@ def grants_of(database: Database, instance: str, access_key_id: str) -> GrantInd
 def check_covered(access_key: AccessKey, grants: GrantIndex, token: Token, now_ms: int) -> None:
     """See that a token is no wider than its access key.
 
-    A permission with placeholders covers nothing here: no client is known yet.
-
     Raises:
         NotCovered: a resource, for one of the actions.
     """
-    if access_key.all_topics:
-        return
     for resource in token.resources:
-        levels = parse_resource(resource)
         for action in token.actions.actions:
-            if grants.allowing(levels, action, now_ms) is None:
+            if not key_covers(access_key, grants, parse_resource(resource), action, now_ms):
                 raise NotCovered(access_key.access_key_id, resource, action)
 
 

@@ -3,14 +3,21 @@
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
 
+from store.account_names import AccountName, account_of
+from store.account_records import AccessKey, DeviceCredential, Token
 from store.credentials import dummy_secrets
 from store.grants import GrantIndex
 from store.placeholders import client_values
 from store.records import BlacklistEntry, Group, Identity, Instance, InvalidRecord, Secret, SignMode, check_text
+from store.token_mode import Binding
+from store.token_text import TokenKeys
+
+_NO_GRANTS: Final = GrantIndex(())
+_NO_TOKEN_KEYS: Final = TokenKeys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,12 @@ class Client:
     cn: str = ""
     """Common name of the client's certificate."""
     address: str = ""
+    port: int = 0
+    """The client's own port; 0 where the broker does not say it."""
 
     @classmethod
     def from_wire(
-        cls, username: bytes, client_id: bytes, listener: Listener, *, cn: bytes = b"", address: str = ""
+        cls, username: bytes, client_id: bytes, listener: Listener, *, cn: bytes = b"", address: str = "", port: int = 0
     ) -> Self | None:
         """The client that the bytes name, or None where no legal CONNECT could have carried them.
 
@@ -53,10 +62,13 @@ class Client:
             common = cn.decode()
         except (UnicodeDecodeError, InvalidRecord):
             return None
-        return cls(name, own_id, listener, common, address)
+        return cls(name, own_id, listener, common, address, port)
 
     def placeholder_values(self) -> dict[str, str]:
-        return client_values(username=self.username, client_id=self.client_id, cn=self.cn)
+        account = account_of(self.username)
+        return client_values(
+            username=account.key_id if account else self.username, client_id=self.client_id, cn=self.cn
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +119,23 @@ class View:
     group_grants: GrantIndex
     all_grants: GrantIndex
     works: Works
+    device: DeviceCredential | None = None
+    """The credential that the client id belongs to."""
+    account: "Account | None" = None
+    """What the account mode that the user name selects goes by; None in custom authentication."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The records of one client of an account mode, at the revision of its view."""
+
+    name: AccountName
+    key: AccessKey | None = None
+    """The access key of the user name; in DeviceCredential mode there is none."""
+    grants: GrantIndex = _NO_GRANTS
+    """What that access key may and may not do in the instance."""
+    tokens: Mapping[str, Token] = field(default_factory=dict)
+    """The tokens that are shown, or bound, by their ids; those that the store has."""
+    token_keys: TokenKeys = _NO_TOKEN_KEYS
+    binding: Binding | None = None
+    """What is bound to the connection that asks."""

@@ -128,7 +128,7 @@ class TestConnect:
             (("--username", "sensors", "--client-id", "GID_Sensors@@@0007"), "blacklisted"),
             (("--username", "alice", "--client-id", "dash-01"), "client_id_owned"),
             (("--username", "Token|x|y", "--client-id", "c"), "wrong_instance"),
-            (("--username", f"Token|x|{INSTANCE}", "--client-id", "c"), "mode_unavailable"),
+            (("--username", f"Token|x|{INSTANCE}", "--client-id", "c"), "unknown_identity"),
             (("--username", "alice", "--client-id", ""), "invalid_input"),
             (("--username", "alice", "--client-id", "c", "--instance", "mqtt-other"), "wrong_instance"),
         ],

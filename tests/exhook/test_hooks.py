@@ -17,9 +17,11 @@ from exhook.logs import DecisionLog
 from exhook.settings import Settings
 from exhook.transport.call import Call
 from protos import exhook_v1_pb2, exhook_v2_pb2, exhook_v3_pb2
+from store.bindings import Bindings
 from store.clock import now_ms
 from store.reader import Reader
 from store.records import NoMatch
+from store.runtime import Runtime
 
 
 def answer(hooks: Hooks, path: str, body: bytes) -> bytes:
@@ -32,9 +34,11 @@ def answer(hooks: Hooks, path: str, body: bytes) -> bytes:
 def hooks(store: Store) -> Iterator[Hooks]:
     store.put(identity("alice", b"right"), permission("alice", "a/#"))
     reader, pool = Reader(store.path, store.keys), HashingPool(threads=1, queue=1, remember_seconds=60)
-    yield Hooks(
-        Decider(reader, pool, Listeners(()), instance="", clock=now_ms), DecisionLog(Settings(decisions="none"))
-    )
+    with Runtime.open(store.path) as runtime:
+        yield Hooks(
+            Decider(reader, pool, Listeners(()), Bindings(runtime), instance="", clock=now_ms),
+            DecisionLog(Settings(decisions="none")),
+        )
     pool.close()
     reader.close()
 

@@ -372,8 +372,8 @@ CASES = [
     Case("an unknown certificate", [instance()], asking("u", listener=EXTERNAL), Reason.EXTERNAL_ONLY),
     # Reserved modes.
     *(
-        Case(f"{mode} mode", [instance()], asking(f"{mode}|key|{INSTANCE}"), Reason.MODE_UNAVAILABLE)
-        for mode in ("Signature", "Token", "DeviceCredential")
+        Case(f"{mode} mode, unknown key", [instance()], asking(f"{mode}|key|{INSTANCE}"), Reason.UNKNOWN_IDENTITY)
+        for mode in ("Signature", "DeviceCredential")
     ),
     *(
         Case(f"{mode} mode of another instance", [instance()], asking(f"{mode}|key|mqtt-b"), Reason.WRONG_INSTANCE)

@@ -162,7 +162,14 @@ AGAIN = [
     ),
     Case("no such instance", [instance(name="mqtt-b", expires_at=NOW), EVERYTHING], PUB, "a", Reason.WRONG_INSTANCE),
     *(
-        Case(f"{mode} mode", [EVERYTHING], PUB, "a", Reason.MODE_UNAVAILABLE, asker=asking(f"{mode}|u|{INSTANCE}"))
+        Case(
+            f"{mode}, no key",
+            [EVERYTHING],
+            PUB,
+            "a",
+            Reason.UNKNOWN_IDENTITY,
+            asker=asking(f"{mode}|u|{INSTANCE}"),
+        )
         for mode in ("Signature", "Token", "DeviceCredential")
     ),
     Case(

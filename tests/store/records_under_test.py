@@ -1,10 +1,11 @@
 """Short ways to write down records, and the view and the answers that follow from them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from store.account_names import AccountName, Mode, account_of
 from store.account_records import AccessKey, DeviceCredential, Token, TokenActions, TokenKey
 from store.credentials import dummy_secrets, verify, work_of
 from store.database import Database
@@ -27,7 +28,9 @@ from store.records import (
     group_of,
 )
 from store.tables import BY_KIND, WITH_SECRETS
-from store.view import Client, Listener, View, Works
+from store.token_mode import Binding
+from store.token_text import TokenKeys
+from store.view import Account, Client, Listener, View, Works
 
 NOW = 1_800_000_000_000
 INSTANCE = "mqtt-test"
@@ -150,7 +153,7 @@ def asking(username: str, client_id: str = "c1", listener: Listener = LISTENER, 
     return Client(username, client_id, listener, **fields)
 
 
-def view_of(records: Iterable[Record], asker: Client, revision: int = 7) -> View:
+def view_of(records: Iterable[Record], asker: Client, revision: int = 7, *, binding: Binding | None = None) -> View:
     """The view that a reader would make of a store that holds these records and no others."""
     held = tuple(records)
     identities = [found for found in held if isinstance(found, Identity)]
@@ -181,6 +184,29 @@ def view_of(records: Iterable[Record], asker: Client, revision: int = 7) -> View
         group_grants=granted(Grantee.GROUP, owned),
         all_grants=granted(Grantee.ALL, ""),
         works=Works(tuple((work, count) for work, count in works.items() if work), DRAW_KEY),
+        device=next(
+            (found for found in held if isinstance(found, DeviceCredential) and found.client_id == asker.client_id),
+            None,
+        ),
+        account=_account(held, account, granted, binding) if (account := account_of(asker.username)) else None,
+    )
+
+
+def _account(
+    held: Iterable[Record],
+    name: AccountName,
+    granted: Callable[[Grantee, str], GrantIndex],
+    binding: Binding | None,
+) -> Account:
+    keys = {found.access_key_id: found for found in held if isinstance(found, AccessKey)}
+    device = name.mode is Mode.DEVICE_CREDENTIAL
+    return Account(
+        name=name,
+        key=None if device else keys.get(name.key_id),
+        grants=granted(Grantee.ACCESS_KEY, "" if device else name.key_id),
+        tokens={found.token_id: found for found in held if isinstance(found, Token)},
+        token_keys=TokenKeys({found.name: found.secrets[0].value for found in held if isinstance(found, TokenKey)}),
+        binding=binding,
     )
 
 

@@ -52,7 +52,6 @@ REFUSED_AT_ONCE = {
     Reason.BLACKLISTED,
     Reason.INVALID_CLIENT_ID,
     Reason.CLIENT_ID_OWNED,
-    Reason.MODE_UNAVAILABLE,
 }
 
 

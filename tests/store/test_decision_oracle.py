@@ -43,7 +43,7 @@ class Rules:
     def authenticate(self, password: bytes) -> str:
         if not password and not self.asker.listener.external:
             return "invalid_input"
-        if refusal := self.barred():
+        if refusal := self.barred() or ("invalid_input" if self.asker.username.startswith("Token|") else ""):
             return refusal
         identity = self.identity()
         if refusal := self.unfit(identity):
@@ -82,7 +82,7 @@ class Rules:
         return "unsafe_placeholder" if None in allowances else "no_match"
 
     def barred(self) -> str:
-        """Steps 2 to 4, and the modes that are not here yet."""
+        """Steps 2 to 4. No access key stands in these stores."""
         name = self.asker.username.split("|")
         reserved = len(name) == 3 and name[0] in ("Signature", "Token", "DeviceCredential")
         if reserved and name[2] != INSTANCE:
@@ -102,9 +102,7 @@ class Rules:
         owners = {owner.username for owner in self.owners()}
         if self.instance.pin_client_ids and owners and self.asker.username not in owners:
             return "client_id_owned"
-        if reserved:
-            return "external_only" if self.asker.listener.external else "mode_unavailable"
-        return ""
+        return "external_only" if reserved and self.asker.listener.external else ""
 
     def owners(self) -> list[Identity]:
         return [

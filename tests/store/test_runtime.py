@@ -84,9 +84,7 @@ class TestFile:
         assert modes == {0o600}
 
     def test_how_sqlite_keeps_it(self, runtime: Runtime) -> None:
-        modes = [
-            runtime._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
-        ]
+        modes = [runtime.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
         assert modes == ["wal", 1]
 
     def test_it_outlives_its_servers_and_may_be_deleted(self, store: Path) -> None:
@@ -116,7 +114,7 @@ class TestFaults:
     @pytest.mark.parametrize("method", ["report", "forget", "note_denials"])
     def test_locked(self, runtime: Runtime, method: str) -> None:
         holder = sqlite3.connect(runtime.path, isolation_level=None)
-        runtime._connection.execute("PRAGMA busy_timeout = 50")
+        runtime.connection.execute("PRAGMA busy_timeout = 50")
         holder.execute("BEGIN IMMEDIATE")
         arguments = {"report": ("0", ME, 1, NOW), "forget": ("0",), "note_denials": ([DENIAL],)}[method]
         with pytest.raises(StoreUnavailable, match=r"exhook\.runtime\.db: is locked by another writer"):
@@ -131,7 +129,7 @@ class TestFaults:
 
     def test_a_newer_version(self, store: Path) -> None:
         with Runtime.open(store) as runtime:
-            runtime._connection.execute("INSERT INTO _sqlite_migrations VALUES (99, 'exhook-runtime', 'm999', 'now')")
+            runtime.connection.execute("INSERT INTO _sqlite_migrations VALUES (99, 'exhook-runtime', 'm999', 'now')")
         with pytest.raises(StoreUnavailable, match="written by a newer exhook"):
             Runtime.open(store)
 
@@ -150,8 +148,8 @@ class TestFaults:
 
     def test_full(self, runtime: Runtime) -> None:
         runtime.note_denials([DENIAL])
-        pages = runtime._connection.execute("PRAGMA page_count").fetchone()[0]
-        runtime._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = runtime.connection.execute("PRAGMA page_count").fetchone()[0]
+        runtime.connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreUnavailable, match="the disk is full"):
             runtime.note_denials(denials(*(f"c-{number}" for number in range(999))))
         assert runtime.denials_of("c1") == [DENIAL]
@@ -190,7 +188,7 @@ class TestWorkers:
         runtime.report("1", ME, 9, NOW)
         assert runtime.in_force(9)
         assert [worker.worker for worker in runtime.workers()] == ["1"]
-        left = runtime._connection.execute("SELECT worker FROM workers").fetchall()
+        left = runtime.connection.execute("SELECT worker FROM workers").fetchall()
         assert [tuple(row) for row in left] == [("1",)]
 
     def test_a_process_of_another_user_lives(self, runtime: Runtime) -> None:
@@ -307,7 +305,7 @@ class TestDenials:
 
 def counted(runtime: Runtime) -> tuple[int, int]:
     """How many denials there are, and how many the file says there are."""
-    connection = runtime._connection
+    connection = runtime.connection
     (real,) = connection.execute("SELECT count(*) FROM denials").fetchone()
     (said,) = connection.execute("SELECT n FROM denial_count").fetchone()
     return real, said
