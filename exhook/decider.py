@@ -43,6 +43,14 @@ class Decider:
         """The listener that a request's client came in by."""
         return self.listeners.find(origin, self.instance or self.reader.only_instance())
 
+    def listener_named(self, name: str) -> Listener | None:
+        """The listener of a name, as the settings are now."""
+        return self.listeners.named(name, self.instance or self.reader.only_instance())
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return self._clock()
+
     def authenticate(self, client: Client, password: bytes, deadline: float | None) -> Decision | Awaitable[Decision]:
         """Whether a client may connect; awaitable only where its password takes time to verify.
 

@@ -16,6 +16,7 @@ from exhook import metrics
 from exhook.decider import Decider
 from exhook.listeners import Origin
 from exhook.logs import DecisionLog, error_place, logger
+from exhook.renewing import TOPIC, renew
 from exhook.transport.call import Call
 from protos import exhook_v1_pb2, exhook_v2_pb2, exhook_v3_pb2
 from store.decision import Decision, Reason, refused
@@ -82,11 +83,15 @@ class Hooks:
             for method in service.methods
             if method.output_type.name in by_type
         }
-        loaded = version.messages.LoadedResponse(hooks=[{"name": hook} for hook in version.hooks]).SerializeToString()
+        hooks: list[Any] = [{"name": hook} for hook in version.hooks]
+        # Limited to the one topic, it costs nothing for any other message.
+        hooks.append({"name": "message.publish", "topics": [TOPIC]})
+        loaded = version.messages.LoadedResponse(hooks=hooks).SerializeToString()
         authenticate = version.messages.ClientAuthenticateRequest.FromString
         authorize = getattr(version.messages, f"{version.authorize}Request").FromString
         table[version.path("OnProviderLoaded")] = lambda call: self._loaded(call, version, loaded)
         table[version.path("OnClientAuthenticate")] = lambda call: self._authenticate(call, authenticate)
+        table[version.path("OnMessagePublish")] = lambda call: self._message(call, version)
         table[version.path(f"On{version.authorize}")] = lambda call: self._authorize(call, authorize)
         return table
 
@@ -142,6 +147,30 @@ class Hooks:
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
             return self._fail(asked, error)
 
+    def _message(self, call: Call, version: Version) -> bytes:
+        """A renewal of tokens, which goes no further; any other message goes on as it is."""
+        asked = _Asked("renew", time.perf_counter())
+        try:
+            request = version.messages.MessagePublishRequest.FromString(call.body)
+        except DecodeError:
+            # Nothing that could be stopped: an answer has to hold the message. Nobody may subscribe to its topic.
+            self._finish(asked, refused(Reason.INVALID_INPUT, self._decider.reader.revision))
+            return IGNORE
+        message = request.message
+        if message.topic != TOPIC.encode():
+            return IGNORE
+        try:
+            asked.node = request.meta.node
+            done = renew(self._decider, request.meta.cluster_name, _sender(message), message.payload)
+            asked.client = done.client
+            self._finish(asked, done.decision)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is renewed
+            self._fail(asked, error)
+        # Where a broker does not know the header, the token is not delivered either.
+        message.headers["allow_publish"] = b"false"
+        message.payload = b""
+        return bytes(version.messages.ValuedResponse(type="STOP_AND_RETURN", message=message).SerializeToString())
+
     def _client(self, info: Any, meta: Any) -> Client | None:
         mountpoint = info.mountpoint.decode(errors="replace") if info.mountpoint else ""
         origin = Origin(info.sockport, mountpoint, meta.cluster_name, meta.sysdescr)
@@ -184,6 +213,12 @@ class Hooks:
         if decision.passed_on:
             return IGNORE
         return ALLOW if decision.allow else DENY
+
+
+def _sender(message: Any) -> str:
+    """The client id; nothing is bound to one that is not UTF-8."""
+    sender: bytes = getattr(message, "from")
+    return sender.decode(errors="replace")
 
 
 @dataclass(slots=True)

@@ -76,6 +76,10 @@ class Listeners:
                 )
         return None
 
+    def serving(self, cluster: str) -> list[str]:
+        """The names of the listeners by which a cluster's clients may have come in."""
+        return [rule.name for rule in self._rules if rule.cluster in (None, cluster)] + [DEFAULT]
+
     def _find(self, origin: Origin, default_instance: str) -> Listener:
         says_emqx = origin.sysdescr.startswith("EMQX") or not origin.sysdescr
         for rule in self._rules:

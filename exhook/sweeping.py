@@ -1,20 +1,26 @@
 """Sweeps the store while the server runs: what expired is committed as such."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from exhook.logs import logger
+from store.bindings import Bindings
 from store.clock import now_ms
 from store.connection import file_at, sidecars_of, without_sidecars
 from store.database import Database
+from store.runtime import Runtime
 from store.seal import SealError, SealKeys
-from store.sweeper import sweep
+from store.sweeper import forget_tokens, sweep
 from store.unavailable import StoreUnavailable, told_clearly
 
 SWEEP_SECONDS: Final = 0.5
 """An expired record's change is committed within a second of its time."""
+
+TIDY_SECONDS: Final = 3_600.0
+"""How often the bindings of tokens that ended long ago are forgotten."""
 
 
 class Sweeper:
@@ -24,6 +30,7 @@ class Sweeper:
         self._path = path
         self._keys = keys
         self._database: Database | None = None
+        self._tidy_at = 0.0
 
     async def run(self) -> None:
         """Sweep for ever. Decisions have stopped honouring what expired before: this is for caches and audit."""
@@ -55,7 +62,13 @@ class Sweeper:
         if self._database is None:
             raise AssertionError("opened, and not there")
         with told_clearly(self._path):
-            return sweep(self._database, now_ms())
+            expired = sweep(self._database, now_ms())
+            forget_tokens(self._database, now_ms())
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_SECONDS
+            with Runtime.open(self._path) as runtime:
+                Bindings(runtime).forget_ended(now_ms())
+        return expired
 
     def _open(self) -> None:
         if self._database is None:

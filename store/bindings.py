@@ -48,16 +48,15 @@ class Bindings:
             ).fetchone()
         return _binding(row) if row else None
 
-    def newest(self, client_id: str, instance: str, access_key_id: str, listeners: Iterable[str]) -> str | None:
-        """The listener of these by which a client came in last, with this access key."""
-        wanted = frozenset(listeners)
+    def newest(self, client_id: str, listeners: Iterable[str]) -> tuple[str, Binding] | None:
+        """What is bound to a client at the one of these listeners by which it came in last, and which that is."""
         with told_clearly(self._runtime.path):
             rows = self._runtime.connection.execute(
-                "SELECT listener, instance, access_key_id FROM bindings WHERE client_id = ? ORDER BY at DESC",
+                f"SELECT listener, {_COLUMNS} FROM bindings WHERE client_id = ? ORDER BY at DESC",  # noqa: S608
                 (client_id,),
             ).fetchall()
-        last = next((row for row in rows if row[0] in wanted), None)
-        return str(last[0]) if last and tuple(last)[1:] == (instance, access_key_id) else None
+        wanted = frozenset(listeners)
+        return next(((row["listener"], _binding(row)) for row in rows if row["listener"] in wanted), None)
 
     def renew(self, listener: str, client_id: str, seen: Binding, token: BoundToken) -> bool:
         """Put a token in place of the bound one of its type; False where the binding is not the one that was `seen`."""

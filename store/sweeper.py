@@ -16,6 +16,9 @@ ACTOR: Final = "sweeper"
 MAX_PER_REVISION: Final = 5_000
 """Longer writes would keep others waiting."""
 
+TOKENS_KEPT_MS: Final = 24 * 3_600_000
+_AT_ONCE_MS: Final = 3_600_000
+
 _SWEPT: Final[tuple[Table[Any], ...]] = (
     GROUPS,
     IDENTITIES,
@@ -58,6 +61,22 @@ def sweep(database: Database, now_ms: int) -> int:
             if not due:
                 database.swept_until = now_ms
     return swept
+
+
+def forget_tokens(database: Database, now_ms: int) -> int:
+    """Remove tokens that ended `TOKENS_KEPT_MS` ago: their strings say themselves that they did. How many there were.
+
+    Nothing is done before some are `_AT_ONCE_MS` overdue, since each removal is a revision.
+
+    Raises:
+        StoreUnavailable: locked, read-only, full.
+    """
+    oldest = database.connection.execute("SELECT min(expires_at) FROM tokens").fetchone()[0]
+    if oldest is None or oldest > now_ms - TOKENS_KEPT_MS - _AT_ONCE_MS:
+        return 0
+    with database.writing(actor=ACTOR, source=ACTOR, now_ms=now_ms) as write:
+        found = database.find(TOKENS, "expires_at <= ? LIMIT ?", (now_ms - TOKENS_KEPT_MS, MAX_PER_REVISION))
+        return sum(write.remove(token) is not None for token in found)
 
 
 def next_expiry(database: Database) -> int | None:

@@ -41,7 +41,7 @@ from amqtt.mqtt.protocol.broker_handler import (  # type: ignore[import-untyped]
 from amqtt.session import IncomingApplicationMessage, Session  # type: ignore[import-untyped]
 
 from exhook.brokers.connect import Connect, MalformedConnect, RefusedConnect, read_connect
-from exhook.brokers.provider import Provider
+from exhook.brokers.provider import UPLOAD_TOPIC, Provider
 from protos import exhook_v3_pb2 as wire
 
 CONNECT_SECONDS = 5.0
@@ -250,6 +250,10 @@ class AskingBroker(Broker):  # type: ignore[misc] # amqtt comes without types
         if not topic or any(sign in topic for sign in "+#\0"):
             raise IllegalTopic(f"{topic!r} is not a topic to publish to [MQTT-4.7]")
         if not await self._provider.publish(client.info, topic):
+            return
+        if topic == UPLOAD_TOPIC:
+            # Tokens are for the server, and nobody else.
+            await self._provider.renew(client.info, payload)
             return
         await self.internal_message_broadcast(topic, payload)
         if retain:

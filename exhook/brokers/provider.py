@@ -25,6 +25,8 @@ CHANNEL = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+UPLOAD_TOPIC = "$SYS/uploadToken"
+RENAMED = b"$exhook/uploadToken"
 PUBLISH = wire.ClientAuthorizeRequest.AuthorizeReqType.PUBLISH
 SUBSCRIBE = wire.ClientAuthorizeRequest.AuthorizeReqType.SUBSCRIBE
 
@@ -51,6 +53,7 @@ class Provider:
         # Their answers are parsed in `_ask`: gRPC would log a traceback for one that is not protobuf.
         self._authenticate = self._method("OnClientAuthenticate", None)
         self._authorize = self._method("OnClientAuthorize", None)
+        self._message = self._method("OnMessagePublish", None)
 
     def _method(self, name: str, answer: Any) -> Any:
         parse = None if answer is None else answer.FromString
@@ -94,6 +97,12 @@ class Provider:
     async def subscribe(self, client: wire.ClientInfo, topic_filter: str) -> bool:
         """Whether this client may subscribe to a topic filter."""
         return await self._permitted(client, SUBSCRIBE, topic_filter)
+
+    async def renew(self, client: wire.ClientInfo, payload: bytes) -> None:
+        """Show a message to `UPLOAD_TOPIC`, renamed as EMQX's rewrite rule does; it goes no further."""
+        message = wire.Message(node=client.node, topic=RENAMED, payload=payload)
+        setattr(message, "from", client.clientid)  # a word of the language
+        await self._ask(self._message, wire.MessagePublishRequest(message=message, meta=self._meta))
 
     async def _permitted(
         self, client: wire.ClientInfo, action: wire.ClientAuthorizeRequest.AuthorizeReqType, topic: str

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import pytest
 
+from exhook.renewing import TOPIC
 from exhook.settings import Settings, split_address
+from store.decision import UPLOAD_TOPIC
 
 ROOT: Final = Path(__file__).parents[2]
 HOCON: Final = ROOT / "deploy" / "emqx" / "emqx-5.hocon"
@@ -132,8 +134,23 @@ def test_5_takes_no_answer_for_a_denial(five: dict[str, Any]) -> None:
 
 
 def test_5_says_nothing_else(five: dict[str, Any]) -> None:
-    assert five.keys() == {"authentication", "authorization", "exhook"}
+    assert five.keys() == {"authentication", "authorization", "exhook", "rewrite"}
     assert five["exhook"].keys() == {"servers"}
+
+
+def test_5_renames_what_renews_tokens_to_what_the_server_asks_for(five: dict[str, Any]) -> None:
+    (rule,) = five["rewrite"]
+    assert rule["action"] == "publish"
+    assert (rule["source_topic"], rule["dest_topic"]) == (UPLOAD_TOPIC, TOPIC)
+    # HOCON reads two backslashes as one.
+    assert re.fullmatch(rule["re"].replace("\\\\", "\\"), UPLOAD_TOPIC)
+
+
+def test_4_has_the_same_rule_at_hand() -> None:
+    (rule,) = re.findall(r"^##module\.rewrite\.pub\.rule\.1 = (.*)$", CONF_4.read_text(encoding="utf-8"), re.MULTILINE)
+    source, expression, renamed = rule.split()
+    assert (source, renamed) == (UPLOAD_TOPIC, TOPIC)
+    assert re.fullmatch(expression, UPLOAD_TOPIC)
 
 
 def test_4_is_closed_with_and_without_exhook(four: dict[str, str]) -> None:
@@ -167,7 +184,7 @@ def test_both_call_the_server_where_it_listens(five: dict[str, Any], four: dict[
 def test_page_quotes_the_lines_of_5() -> None:
     lines = {line.strip() for line in HOCON.read_text(encoding="utf-8").splitlines()}
     blocks = quoted("hocon")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     strange = [line for block in blocks for line in block.splitlines() if line.strip() not in lines]
     assert not strange
 
@@ -177,7 +194,8 @@ def test_page_quotes_every_setting_of_5(five: dict[str, Any]) -> None:
     (floor,) = five["authentication"]
     (server,) = five["exhook"]["servers"]
     # What names the entry, and that it is on, needs no reason.
-    for key in {*floor, *five["authorization"], *server} - {"name", "enable"}:
+    (rewrite,) = five["rewrite"]
+    for key in {*floor, *five["authorization"], *server, *rewrite} - {"name", "enable"}:
         assert re.search(rf"\b{key} = ", said), key
 
 

@@ -63,13 +63,16 @@ def test_every_rpc_of_every_version_is_answered(hooks: Hooks) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.package)
-def test_exactly_the_two_hooks_are_registered(hooks: Hooks, version: object) -> None:
+def test_exactly_three_hooks_are_registered(hooks: Hooks, version: object) -> None:
     messages, path = version.messages, version.path("OnProviderLoaded")  # type: ignore[attr-defined]
     loaded = messages.LoadedResponse.FromString(answer(hooks, path, b""))
     assert [hook.name for hook in loaded.hooks] == [
         "client.authenticate",
         "client.check_acl" if messages is exhook_v1_pb2 else "client.authorize",
+        "message.publish",
     ]
+    # Of messages, those alone that renew tokens: each of the others would wait for an answer.
+    assert [list(hook.topics) for hook in loaded.hooks] == [[], [], ["$exhook/uploadToken"]]
 
 
 def test_no_match_pass_hands_the_question_back(hooks: Hooks, store: Store) -> None:

@@ -45,6 +45,7 @@ async def test_every_recorded_request_is_answered(name: str, serve: Serve, store
     assert [hook.name for hook in RECORDINGS[name].LoadedResponse.FromString(loaded).hooks] == [
         "client.authenticate",
         "client.authorize",
+        "message.publish",
     ]
     assert paths.pop("OnMessagePublish") == {IGNORE}
     assert paths

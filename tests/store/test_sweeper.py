@@ -20,6 +20,7 @@ from records_under_test import (
     group,
     instance,
     secret,
+    token,
     user,
     written,
 )
@@ -30,8 +31,8 @@ from store.decision import authorize
 from store.reader import Reader
 from store.records import Identity, Record
 from store.seal import SealKeys, new_key
-from store.sweeper import next_expiry, sweep
-from store.tables import IDENTITIES, PERMISSIONS, content
+from store.sweeper import TOKENS_KEPT_MS, forget_tokens, next_expiry, sweep
+from store.tables import IDENTITIES, PERMISSIONS, TOKENS, content
 from store.unavailable import StoreUnavailable
 
 EARLY = NOW - 1_000
@@ -294,3 +295,14 @@ def _standing(database: Database) -> dict[tuple[str, ...], list[int]]:
 
 def _next(standing: dict[tuple[str, ...], list[int]], after: int) -> int | None:
     return min((expiry for expiries in standing.values() for expiry in expiries if expiry > after), default=None)
+
+
+def test_tokens_go_a_day_after_their_end_and_many_at_once(database: Database) -> None:
+    hour = 3_600_000
+    written(database, *(token(token_id=str(one), expires_at=NOW + one * hour) for one in range(4)), now_ms=EARLY)
+    revision = database.revision
+    assert forget_tokens(database, NOW + TOKENS_KEPT_MS + hour - 1) == 0
+    assert database.revision == revision
+    assert forget_tokens(database, NOW + TOKENS_KEPT_MS + hour) == 2
+    assert sorted(found.token_id for found in database.records(TOKENS)) == ["2", "3"]
+    assert database.revision == revision + 1
