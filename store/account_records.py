@@ -21,7 +21,8 @@ from store.topics import PRIVATE, QUEUE, SHARE, InvalidTopic, Levels, parse_filt
 MAX_RESOURCES: Final = 100
 """How many filters a token may name (vendor)."""
 
-_KEY_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+KEY_ID_PATTERN: Final = "[A-Za-z0-9_.-]{1,128}"
+_KEY_ID: Final = re.compile(KEY_ID_PATTERN)
 
 
 class TokenActions(StrEnum):
@@ -74,8 +75,7 @@ class AccessKey(Record):
         for name in self.instances:
             check_instance(name)
         for call in self.calls:
-            if call not in CALLS:
-                raise InvalidRecord("calls", f"{call!r} is no call of the API; known are {', '.join(CALLS)}")
+            check_call(call)
         for field, named in (("instances", self.instances), ("calls", self.calls)):
             if len(set(named)) != len(named):
                 raise InvalidRecord(field, f"{field} of access key {self.access_key_id} name one twice")
@@ -174,6 +174,11 @@ def check_key_id(field: str, name: str) -> None:
     """What stands between the bars of a user name, and in the headers of a signed call."""
     if not _KEY_ID.fullmatch(name):
         raise InvalidRecord(field, f"{name!r} is no key id; 1 to 128 of A-Z a-z 0-9 _ . -")
+
+
+def check_call(name: str) -> None:
+    if name not in CALLS:
+        raise InvalidRecord("calls", f"{name!r} is no call of the API; known are {', '.join(CALLS)}")
 
 
 def _check_keys(secrets: tuple[Secret, ...], whose: str, most: int) -> None:

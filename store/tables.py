@@ -53,6 +53,11 @@ class Table(Generic[R]):
         return self.record.kind
 
     @property
+    def has_instance(self) -> bool:
+        """Whether each of its records stands in one instance."""
+        return "instance" in self.columns
+
+    @property
     def has_secrets(self) -> bool:
         return bool(self.secrets)
 
@@ -136,10 +141,18 @@ DEVICE_CREDENTIALS: Final = Table(
 TOKENS: Final = Table("tokens", Token, ("token_id",))
 TOKEN_KEYS: Final = Table("token_keys", TokenKey, ("name",), "token_key_secrets")
 
-TABLES: Final[tuple[Table[Any], ...]] = (INSTANCES, GROUPS, IDENTITIES, PERMISSIONS, BLACKLIST)
+TABLES: Final[tuple[Table[Any], ...]] = (
+    INSTANCES,
+    GROUPS,
+    IDENTITIES,
+    ACCESS_KEYS,
+    DEVICE_CREDENTIALS,
+    PERMISSIONS,
+    BLACKLIST,
+)
 """What policy files hold, in the order in which records may be written: what others refer to comes first."""
 
-ALL_TABLES: Final[tuple[Table[Any], ...]] = (*TABLES, ACCESS_KEYS, DEVICE_CREDENTIALS, TOKENS, TOKEN_KEYS)
+ALL_TABLES: Final[tuple[Table[Any], ...]] = (*TABLES, TOKENS, TOKEN_KEYS)
 """What the store holds: also what is issued, and never written down."""
 
 BY_KIND: Final[Mapping[str, Table[Any]]] = {table.kind: table for table in ALL_TABLES}

@@ -23,6 +23,7 @@ from store.records import (
     Permission,
     Record,
 )
+from store.sync.account_wording import account_losses
 from store.sync.change import Change
 from store.tables import Subject, subject_of
 
@@ -98,6 +99,8 @@ def _losses(change: Change, now_ms: int) -> Iterator[str]:
                 yield "its group goes"
         case Instance():
             yield from _instance_losses(old, new)
+        case _:
+            yield from account_losses(old, new, now_ms)
 
 
 def _identity_losses(old: Record | None, new: Record | None, now_ms: int) -> Iterator[str]:

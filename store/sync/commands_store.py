@@ -11,7 +11,7 @@ import typer
 
 from store.clock import now_ms
 from store.database import Database
-from store.records import Identity, Record, SecretForm
+from store.records import Record, SecretForm
 from store.seal import PLAIN, SealKeys
 from store.sync import export as exporting
 from store.sync import options as opt
@@ -28,6 +28,7 @@ from store.sync.snapshot import snapshot_store
 from store.sync.stand_ins import ByName
 from store.sync.thresholds import Consent, refusals
 from store.sync.wording import counted
+from store.tables import WITH_SECRETS
 
 
 def plan(
@@ -217,4 +218,4 @@ def _warn_unsealed(made: Plan, db: Path, keys: SealKeys) -> None:
 
 def _has_key(record: Record | None) -> bool:
     """Whether the store now holds a secret that must be readable."""
-    return isinstance(record, Identity) and any(secret.form is SecretForm.KEY for secret in record.secrets)
+    return isinstance(record, WITH_SECRETS) and any(secret.form is SecretForm.KEY for secret in record.secrets)

@@ -1,7 +1,7 @@
 """How many records a store holds, by owner and by instance."""
 
 from store.database import Database
-from store.tables import TABLES
+from store.tables import ALL_TABLES, TABLES
 
 
 def owned_by(database: Database, source: str) -> int:
@@ -22,9 +22,11 @@ def identities_in(database: Database, instance: str) -> int:
 
 
 def records_in(database: Database, instance: str) -> dict[str, int]:
-    """How many records each source has in an instance."""
+    """How many records each source has in an instance, those that are issued among them."""
     counts: dict[str, int] = {}
-    for table in TABLES[1:]:
+    for table in ALL_TABLES:
+        if not table.has_instance:
+            continue
         for source, count in database.connection.execute(
             f"SELECT source, count(*) FROM {table.name} WHERE instance = ? GROUP BY source",  # noqa: S608 - our own names
             (instance,),

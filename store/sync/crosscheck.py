@@ -9,11 +9,12 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from store.account_records import AccessKey, DeviceCredential
 from store.records import BlacklistEntry, Effect, Grantee, Group, Instance, Permission
 from store.sync.findings import Findings
 from store.sync.placed import Placed, Written
-from store.sync.policy import IdentitySpec
-from store.sync.wording import handle
+from store.sync.policy import IdentitySpec, KeySpec
+from store.sync.wording import describe, handle
 
 _MEND: Final = "leave one out, or make one entry of both"
 
@@ -81,6 +82,7 @@ class Survey:
     def __init__(self, groups: Iterable[Group], findings: Findings) -> None:
         self._findings = findings
         self._registered = {(one.instance, one.name) for one in groups}
+        self._device_keys: dict[str, Placed[Any]] = {}
         self._ids = Numbers()
         self._names = Names()
         self._keys: dict[str, Numbers] = {}
@@ -94,10 +96,14 @@ class Survey:
         for one in entry.records:
             record = one.item
             keys.add(record.key)
-            if entry.section != "instances" and record.instance not in instances:
-                instances[record.instance] = record.origin
-            for name in names_of(record):
-                self._names.add(name)
+            if entry.section != "instances":
+                for name in _instances_of(record):
+                    if name not in instances:
+                        instances[name] = record.origin
+            for confusable in names_of(record):
+                self._names.add(confusable)
+            if isinstance(record, KeySpec):
+                self._check_device_key(one, record.asked)
             if group := group_of(record):
                 self._check_group(group, one)
 
@@ -125,6 +131,13 @@ class Survey:
                     if hash(folded(name)) in folds:
                         clashes.name(one, name)
 
+    def _check_device_key(self, one: Placed[Any], asked: AccessKey | DeviceCredential) -> None:
+        if isinstance(asked, DeviceCredential):
+            first = self._device_keys.setdefault(asked.device_access_key_id, one)
+            if first.item.key != asked.key:
+                message = f"the device key {asked.device_access_key_id!r} is taken, at {first.where}; choose another"
+                self._findings.error(one.file, one.at, message)
+
     def _check_group(self, group: str, one: Placed[Any]) -> None:
         """Warn of a group that is used and not registered: under `client_id_rule: group` nobody is in it."""
         if (one.item.instance, group) not in self._registered:
@@ -133,7 +146,7 @@ class Survey:
             self._findings.warn(one.file, one.at, message, rule="unregistered-group", record=handle(one.item))
 
 
-_HAVE_IDS: Final = frozenset({"identities", "permissions", "blacklist"})
+_HAVE_IDS: Final = frozenset({"identities", "device_credentials", "permissions", "blacklist"})
 """Sections whose entries have ids of their own; plans, decisions and flags name entries by them."""
 
 
@@ -182,6 +195,8 @@ def said_of(record: Any) -> str:
         case IdentitySpec():
             client = f" with client id {record.client_id!r}" if record.client_id else ""
             return f"the identity {record.username!r}{client} is given"
+        case KeySpec():
+            return f"the {describe(record)} is given"
         case Permission():
             verb = "granted" if record.effect is Effect.ALLOW else "denied"
             return f"{record.topic!r} is {verb} to {_grantee(record)}"
@@ -196,6 +211,13 @@ def _grantee(permission: Permission) -> str:
     if permission.identity_type is Grantee.ALL:
         return "everyone"
     return f"{permission.identity_type.lower().replace('_', ' ')} {permission.identity!r}"
+
+
+def _instances_of(record: Any) -> Sequence[str]:
+    if isinstance(record, KeySpec):
+        asked = record.asked
+        return asked.instances if isinstance(asked, AccessKey) else (asked.instance,)
+    return (record.instance,)
 
 
 def names_of(record: Any) -> Sequence[Name]:

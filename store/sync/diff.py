@@ -18,7 +18,7 @@ from store.sync.filling import Filling
 from store.sync.findings import InvalidPolicy
 from store.sync.git import Checkout, GitFailed
 from store.sync.plan import Plan, plan
-from store.sync.policy import Policy
+from store.sync.policy import KeySpec, Policy
 from store.sync.stand_ins import ByReference
 from store.unavailable import told_clearly
 
@@ -98,10 +98,16 @@ def _placed(policy: Policy, shown: Callable[[str], str]) -> Policy:
         instances=placed(policy.instances),
         groups=placed(policy.groups),
         identities=placed(policy.identities),
+        access_keys=tuple(_key_placed(one, shown) for one in policy.access_keys),
+        device_credentials=tuple(_key_placed(one, shown) for one in policy.device_credentials),
         permissions=placed(policy.permissions),
         blacklist=placed(policy.blacklist),
         warnings=tuple(replace(one, file=shown(one.file), message=shown(one.message)) for one in policy.warnings),
     )
+
+
+def _key_placed(spec: KeySpec, shown: Callable[[str], str]) -> KeySpec:
+    return replace(spec, asked=replace(spec.asked, origin=shown(spec.asked.origin)))
 
 
 def _emptied(policy: Policy | None) -> Policy:
@@ -114,6 +120,8 @@ def _emptied(policy: Policy | None) -> Policy:
         implicit_instances=frozenset(),
         groups=(),
         identities=(),
+        access_keys=(),
+        device_credentials=(),
         permissions=(),
         blacklist=(),
         warnings=(),
@@ -132,6 +140,8 @@ def _store_of(policy: Policy | None, source: str, secrets: ByReference, stack: E
             filling.put(replace(record, source=source))
         for spec in policy.identities:
             filling.put(replace(spec.identity(secrets.secrets(spec)), source=source))
+        for key in (*policy.access_keys, *policy.device_credentials):
+            filling.put(replace(key.record(secrets.secrets(key)), source=source))
         for record in (*policy.permissions, *policy.blacklist):
             filling.put(replace(record, source=source))
     return database

@@ -47,4 +47,6 @@ def _value(field: str, value: Any) -> str:
         return "never" if value is None else moment(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     return "none" if value is None or value == "" else str(value)

@@ -40,12 +40,25 @@ __all__ = [
 ]
 
 _APART: Final = frozenset(
-    {"include", "instances", "groups", "identities", "roles", "permissions", "blacklist", "fixtures", "tests", "lint"}
+    {
+        "include",
+        "instances",
+        "groups",
+        "identities",
+        "access_keys",
+        "device_credentials",
+        "roles",
+        "permissions",
+        "blacklist",
+        "fixtures",
+        "tests",
+        "lint",
+    }
 )
 """Keys whose values are validated entry by entry."""
-_DECIDING: Final = ("identities", "permissions", "blacklist")
+_DECIDING: Final = ("identities", "access_keys", "device_credentials", "permissions", "blacklist")
 """Sections whose records decide, so that a test may expect one of them."""
-_WITH_INSTANCE: Final = ("groups", "identities", "permissions", "blacklist")
+_WITH_INSTANCE: Final = ("groups", "identities", "access_keys", "device_credentials", "permissions", "blacklist")
 _AS_IT_IS: Final[Map[Path, bytes]] = MappingProxyType({})
 
 
@@ -203,6 +216,8 @@ class _Loading:
             implicit_instances=frozenset(used),
             groups=tuple(self._listed("groups")),
             identities=self._records("identities"),
+            access_keys=tuple(self._listed("access_keys")),
+            device_credentials=tuple(self._listed("device_credentials")),
             permissions=self._records("permissions"),
             blacklist=self._records("blacklist"),
             warnings=self._findings.warnings,

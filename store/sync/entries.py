@@ -36,6 +36,8 @@ SIGN_MODES: Final = {
     "external": SignMode.EXTERNAL,
 }
 _UNPROVEN: Final = "no secret; write `secret: {env: EXHOOK_SECRET_NAME}`, or `sign_mode: external`"
+_NAMES: Final = ("id", "client_id", "username")
+"""What names an entry to people, the best first."""
 _KINDS: Final[tuple[Kind, ...]] = ("env", "file", "hash", "literal", "stored")
 
 
@@ -108,7 +110,7 @@ def read_blacklist_entry(entry: schema.BlacklistEntry, value: Mapping, scope: Sc
 
 def read_identity(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> Placed[IdentitySpec] | None:
     mode = _sign_mode(entry, value, scope)
-    references = _references(entry, mode, value, scope)
+    references = read_references(entry, mode, value, scope)
     bound = entry.client_ids or schema.ClientIds()
     if entry.client_ids and bool(bound.prefix) == bool(bound.group):
         scope.error(value["client_ids"], f"client_ids takes a prefix or a group; write {bound.example}")
@@ -129,7 +131,7 @@ def read_identity(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> 
         # The record's own rules, tried with stand-ins for the secrets.
         spec.identity(tuple(Secret(id=one.id, value=b"-", fingerprint="") for one in references))
     except InvalidRecord as wrong:
-        scope.error(_field(value, wrong.field), str(wrong))
+        scope.error(field_at(value, wrong.field), str(wrong))
         return None
     return scope.place(spec, value)
 
@@ -149,26 +151,26 @@ def _sign_mode(entry: schema.IdentityEntry, value: Mapping, scope: Scope) -> Sig
     return None
 
 
-def _entries(entry: schema.IdentityEntry) -> list[schema.SecretEntry]:
+def _entries(entry: schema.Secrets) -> list[schema.SecretEntry]:
     return ([entry.secret] if entry.secret else []) + (entry.secrets or [])
 
 
-def _references(
-    entry: schema.IdentityEntry, mode: SignMode | None, value: Mapping, scope: Scope
+def read_references(
+    entry: schema.Secrets, mode: SignMode | None, value: Mapping, scope: Scope, unproven: str = _UNPROVEN
 ) -> tuple[SecretReference, ...] | None:
-    """The secrets of an identity; None where they are wrong."""
+    """The secrets of an entry; None where they are wrong."""
     if entry.secret and entry.secrets:
         scope.error(value.key_at("secrets"), "both `secret` and `secrets`; put all of them under `secrets`")
         return None
     found = _entries(entry)
     if mode is SignMode.EXTERNAL:
         if found:
-            scope.error(_field(value, "secrets"), "an external identity has no secret; leave it out")
+            scope.error(field_at(value, "secrets"), "an external identity has no secret; leave it out")
         return None if found else ()
     if not found:
-        scope.error(value, _UNPROVEN)
+        scope.error(value, unproven)
         return None
-    written = _field(value, "secrets")
+    written = field_at(value, "secrets")
     values = list(written) if isinstance(written, Items) else [written]
     references = [
         _reference(secret, mode, at, scope) for secret, at in zip(found, values, strict=True) if isinstance(at, Mapping)
@@ -204,16 +206,16 @@ def _reference(
     )
 
 
-def _warn_of_literals(entry: schema.IdentityEntry, values: Sequence[Value], scope: Scope) -> None:
+def _warn_of_literals(entry: schema.Secrets, values: Sequence[Value], scope: Scope) -> None:
     """Warn of secrets that whoever reads the file has."""
     message = "a secret written into the policy; whoever reads the file has it, use env or file"
-    record = entry.id or entry.client_id or entry.username
+    record = next((name for field in _NAMES if (name := getattr(entry, field, ""))), "")
     for value in values:
         if isinstance(value, Mapping) and "literal" in value:
             scope.warn(value.key_at("literal"), message, rule="literal-secret", record=record)
 
 
-def _field(value: Mapping, field: str) -> Value:
+def field_at(value: Mapping, field: str) -> Value:
     """The value of a record's field, or the whole entry where it has none."""
     if field == "secrets":
         return value.get("secrets") or value.get("secret") or value

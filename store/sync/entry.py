@@ -90,17 +90,22 @@ class ClientIds(Entry):
     group: GroupId | None = Field(default=None, description="Client ids of this group.")
 
 
-class Proof(Entry):
+class Secrets(Entry):
+    """What proves."""
+
+    secret: SecretEntry | None = Field(default=None, description="The one secret.")
+    secrets: Annotated[list[SecretEntry], Field(min_length=1)] | None = Field(
+        default=None, description="One secret, or two while they rotate."
+    )
+
+
+class Proof(Secrets):
     """How an identity is proven."""
 
     sign_mode: SignModeWord | None = Field(
         default=None, description="How the password is proven; `hashed` if left out and all secrets are hashes."
     )
     client_ids: ClientIds | None = Field(default=None, description="The clients that may use the user name.")
-    secret: SecretEntry | None = Field(default=None, description="The one secret.")
-    secrets: Annotated[list[SecretEntry], Field(min_length=1)] | None = Field(
-        default=None, description="One secret, or two while they rotate."
-    )
 
 
 class Grants(Actions):

@@ -6,7 +6,7 @@ written section by section, entry by entry, so that a store of any size can be e
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TextIO
 
@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from store.account_records import AccessKey, DeviceCredential
 from store.database import Database
 from store.records import (
     Action,
@@ -33,7 +34,7 @@ from store.sync.entries import SIGN_MODES
 from store.sync.scalars import API_SOURCE
 from store.sync.schema import DEFAULT_SOURCE
 from store.sync.wording import moment
-from store.tables import BLACKLIST, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES
+from store.tables import ACCESS_KEYS, BLACKLIST, DEVICE_CREDENTIALS, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES
 from store.unavailable import told_clearly
 
 _HEAD: Final = """\
@@ -125,6 +126,8 @@ class _Export:
             self._dump({"instances": instances})
         self._section("groups", map(self._group, self._records(GROUPS.name)))
         self._section("identities", map(self._identity, self._records(IDENTITIES.name)))
+        self._section("access_keys", map(self._access_key, self._records(ACCESS_KEYS.name)))
+        self._section("device_credentials", map(self._credential, self._records(DEVICE_CREDENTIALS.name)))
         self._section("permissions", map(self._block, _blocks(self._records(PERMISSIONS.name))))
         self._section("blacklist", map(self._blacklisted, self._records(BLACKLIST.name)))
 
@@ -168,7 +171,9 @@ class _Export:
     def _most_used_instance(self) -> str:
         """The instance that entries need not name."""
         used: Counter[str] = Counter()
-        for table in TABLES[1:]:
+        for table in TABLES:
+            if not table.has_instance:
+                continue
             rows = self._database.connection.execute(
                 f"SELECT instance, count(*) FROM {table.name} WHERE source = ? GROUP BY instance",  # noqa: S608 - our own names
                 (self._source,),
@@ -190,12 +195,24 @@ class _Export:
             item["client_ids"] = {"prefix": _text(identity.client_ids_prefix)}
         if identity.client_ids_group:
             item["client_ids"] = {"group": _text(identity.client_ids_group)}
-        secrets = [_secret(secret) for secret in identity.secrets]
-        if len(secrets) == 1:
-            item["secret"] = secrets[0]
-        elif secrets:
-            item["secrets"] = secrets
-        return item | self._common(identity)
+        return item | _secrets(identity.secrets) | self._common(identity)
+
+    def _access_key(self, key: AccessKey) -> Item:
+        item: Item = {"id": _text(key.access_key_id)} | _secrets(key.secrets)
+        if key.instances != (self._default,):
+            item["instances"] = [_text(name) for name in key.instances]
+        if not key.active:
+            item["active"] = False
+        item |= {name: True for name in ("connect", "all_topics", "reveal_secrets") if getattr(key, name)}
+        if key.calls:
+            item["calls"] = list(key.calls)
+        return item | _remarks(key)
+
+    def _credential(self, credential: DeviceCredential) -> Item:
+        item = self._named(credential)
+        item["client_id"] = _text(credential.client_id)
+        item["device_access_key_id"] = _text(credential.device_access_key_id)
+        return item | _secrets(credential.secrets) | self._common(credential)
 
     def _block(self, block: "_Block") -> Item:
         item = self._named(block.first)
@@ -222,7 +239,7 @@ class _Export:
         self._ids.add(record.id)
         return {"id": _text(record.id)}
 
-    def _common(self, record: Group | Identity | Permission | BlacklistEntry) -> Item:
+    def _common(self, record: Group | Identity | DeviceCredential | Permission | BlacklistEntry) -> Item:
         item = {} if record.instance == self._default else {"instance": _text(record.instance)}
         return item | _remarks(record)
 
@@ -255,6 +272,13 @@ def _instance(instance: Instance) -> Item:
     if instance.no_match is not NoMatch.DENY:
         item["no_match"] = instance.no_match.value
     return item | _remarks(instance)
+
+
+def _secrets(secrets: Sequence[Secret]) -> Item:
+    made = [_secret(secret) for secret in secrets]
+    if len(made) == 1:
+        return {"secret": made[0]}
+    return {"secrets": made} if made else {}
 
 
 def _secret(secret: Secret) -> Item:

@@ -2,7 +2,7 @@
 
 from store.database import Database
 from store.records import Identity, Record
-from store.tables import BY_KIND
+from store.tables import BY_KIND, WITH_SECRETS
 
 
 class Filling:
@@ -24,9 +24,9 @@ class Filling:
             row["work"] = ""
         names, values = ", ".join(row), ", ".join(f":{column}" for column in row)
         done = self._connection.execute(f"INSERT INTO {table.name} ({names}) VALUES ({values})", row)  # noqa: S608 - our own names
-        if isinstance(record, Identity):
+        if isinstance(record, WITH_SECRETS):
             self._connection.executemany(
-                "INSERT INTO identity_secrets VALUES (?, ?, ?, x'', ?, ?)",
+                f"INSERT INTO {table.secrets} VALUES (?, ?, ?, x'', ?, ?)",  # noqa: S608 - our own names
                 [
                     (done.lastrowid, secret.id, secret.form.value, secret.fingerprint, secret.expires_at)
                     for secret in record.secrets

@@ -168,6 +168,7 @@ def _claimable(policy: Policy, _: int) -> Iterator[LintFinding]:
     """A client id is a claim: rights granted to it go to whoever connects with it (pitfall 21)."""
     pins = {instance.name: instance.pin_client_ids for instance in policy.instances}
     owned = {(one.instance, one.client_id) for one in policy.identities if one.client_id}
+    owned |= {(one.key[0], one.key[1]) for one in policy.device_credentials}
     shared: dict[str, list[IdentitySpec]] = defaultdict(list)
     for identity in policy.identities:
         if identity.identity_type is IdentityType.USER:

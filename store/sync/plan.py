@@ -8,25 +8,36 @@ from typing import Any, Final
 
 from store.changes import Operation
 from store.database import Database
-from store.records import Identity, Instance, Record, Secret
+from store.records import Instance, Record, Secret
 from store.sync.affected import Losing, Readmitted, losing, readmitted
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, records_in
-from store.sync.policy import IdentitySpec, Policy
+from store.sync.policy import IdentitySpec, KeySpec, Policy, Spec
 from store.sync.references import SecretSources
 from store.sync.stand_ins import Compared, IdentitySecrets
 from store.sync.standing import Row, Standing, same
 from store.sync.wanted import UnresolvedSecrets, WantedSecrets
 from store.sync.wording import handle
-from store.tables import BLACKLIST, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES, Table
+from store.tables import (
+    ACCESS_KEYS,
+    BLACKLIST,
+    DEVICE_CREDENTIALS,
+    GROUPS,
+    IDENTITIES,
+    INSTANCES,
+    PERMISSIONS,
+    TABLES,
+    WITH_SECRETS,
+    Table,
+)
 from store.unavailable import told_clearly
 
 __all__ = ["Foreign", "InUse", "Plan", "UnresolvedSecrets", "plan"]
 
-_OWNED_ONCE: Final = (INSTANCES, GROUPS, IDENTITIES)
+_OWNED_ONCE: Final = (INSTANCES, GROUPS, IDENTITIES, ACCESS_KEYS, DEVICE_CREDENTIALS)
 """Kinds whose records have one owner; permissions and blacklist entries of several sources stand side by side."""
 
-Wanted = Record | IdentitySpec
+Wanted = Record | Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +213,8 @@ class _Planning:
         chosen: Mapping[str, Collection[Wanted]] = {
             GROUPS.name: policy.groups,
             IDENTITIES.name: policy.identities,
+            ACCESS_KEYS.name: policy.access_keys,
+            DEVICE_CREDENTIALS.name: policy.device_credentials,
             PERMISSIONS.name: policy.permissions,
             BLACKLIST.name: policy.blacklist,
         }
@@ -212,7 +225,7 @@ class _Planning:
 
     def _compare(self, standing: Standing, row: Row, asked: Wanted) -> None:
         """A record that both sides have."""
-        secrets = self._secrets.secrets(asked, row.secrets) if isinstance(asked, IdentitySpec) else ()
+        secrets = self._secrets.secrets(asked, row.secrets) if isinstance(asked, Spec) else ()
         if secrets is None:
             return
         if not (standing.says(row, asked) and same(row.secrets, secrets)):
@@ -276,9 +289,9 @@ class _Planning:
 
     def _record(self, asked: Wanted, stored: Record | None) -> Record | None:
         """The wanted record, or None where its secrets cannot be had."""
-        if not isinstance(asked, IdentitySpec):
+        if not isinstance(asked, Spec):
             return asked
-        secrets = self._secrets.secrets(asked, stored.secrets if isinstance(stored, Identity) else ())
+        secrets = self._secrets.secrets(asked, stored.secrets if isinstance(stored, WITH_SECRETS) else ())
         return None if secrets is None else _record(asked, secrets)
 
     def _identities_in(self, instance: str) -> int:
@@ -286,7 +299,9 @@ class _Planning:
 
 
 def _record(asked: Wanted, secrets: tuple[Secret, ...]) -> Record:
-    return asked.identity(secrets) if isinstance(asked, IdentitySpec) else asked
+    if isinstance(asked, IdentitySpec):
+        return asked.identity(secrets)
+    return asked.record(secrets) if isinstance(asked, KeySpec) else asked
 
 
 @contextmanager

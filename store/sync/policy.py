@@ -1,11 +1,12 @@
 """A policy as it is once all its files are read: records, and identities whose secrets are still references."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol, TypeVar, overload
+from typing import ClassVar, Protocol, TypeVar, overload
 
+from store.account_records import AccessKey, DeviceCredential
 from store.records import (
     BlacklistEntry,
     Group,
@@ -84,6 +85,39 @@ class IdentitySpec:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """An access key or a device credential whose secrets are still references."""
+
+    asked: AccessKey | DeviceCredential
+    """With stand-ins for its secrets."""
+    secrets: tuple[SecretReference, ...]
+
+    sign_mode: ClassVar = SignMode.SIGNED
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.asked.key
+
+    @property
+    def source(self) -> str:
+        return self.asked.source
+
+    @property
+    def id(self) -> str:
+        return self.asked.id
+
+    @property
+    def origin(self) -> str:
+        return self.asked.origin
+
+    def record(self, secrets: tuple[Secret, ...]) -> AccessKey | DeviceCredential:
+        return replace(self.asked, secrets=secrets)
+
+
+Spec = IdentitySpec | KeySpec
+"""What has secrets to be found."""
+
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -142,7 +176,9 @@ class Policy:
     """The names of the latter."""
     groups: tuple[Group, ...]
     identities: Sequence[IdentitySpec]
-    """A tuple, or `Records` where files are included; so are the next two."""
+    """A tuple, or `Records` where files are included; so are permissions and blacklist."""
+    access_keys: tuple[KeySpec, ...]
+    device_credentials: tuple[KeySpec, ...]
     permissions: Sequence[Permission]
     """One for each grantee, topic and effect."""
     blacklist: Sequence[BlacklistEntry]
@@ -161,4 +197,6 @@ class Policy:
     @property
     def empty(self) -> bool:
         """Whether it lets nobody in and shuts nobody out."""
-        return not (self.identities or self.permissions or self.blacklist)
+        return not (
+            self.identities or self.access_keys or self.device_credentials or self.permissions or self.blacklist
+        )

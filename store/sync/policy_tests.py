@@ -13,6 +13,7 @@ from store.sync.policy import Policy
 from store.sync.rehearsal import rehearsal
 from store.sync.stand_ins import without_secrets
 from store.sync.wording import handle
+from store.verdict import Prover
 from store.view import Client, Listener, View
 
 _LISTENER = "test"
@@ -124,9 +125,9 @@ class _Core:
         return self._reader.view(instance_of(client), client), client
 
 
-def _proven_by_broker(identity: Identity | None, at_ms: int) -> bool:
+def _proven_by_broker(identity: Prover | None, at_ms: int) -> bool:
     """Whether the broker's own proof lets it in: no password is asked for then."""
-    return identity is not None and identity.sign_mode is SignMode.EXTERNAL and identity.in_force(at_ms)
+    return isinstance(identity, Identity) and identity.sign_mode is SignMode.EXTERNAL and identity.in_force(at_ms)
 
 
 def _error(expected: Expectation, decision: Decision, complaint: str) -> Check:

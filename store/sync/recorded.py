@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, get_type_hints
 
 from store.records import InvalidRecord, Record, Secret
-from store.tables import BY_KIND
+from store.tables import BY_KIND, SEVERAL
 
 NO_VALUE: Final = b"(not at hand)"
 """Stands for the value of a secret that was said by its id alone."""
@@ -66,6 +66,9 @@ def _value(name: str, hint: Any, value: Any) -> Any:
     elif hint is bool:
         if value in (0, 1):
             return bool(value)
+    elif hint == SEVERAL:
+        if isinstance(value, list) and all(map(_is_text, value)):
+            return tuple(value)
     elif hint is str:
         if _is_text(value):
             return value

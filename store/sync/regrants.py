@@ -16,6 +16,7 @@ from store.records import (
     Permission,
     Record,
 )
+from store.sync.account_wording import account_gains
 from store.sync.change import Change
 from store.sync.wording import describe
 
@@ -53,6 +54,8 @@ def _gains(change: Change, now_ms: int) -> Iterator[str]:
                 yield "its client ids are admitted again"
         case Instance():
             yield from _instance_gains(old, new)
+        case _:
+            yield from account_gains(old, new, now_ms)
 
 
 def _returns(old: Record | None, new: Record | None, now_ms: int) -> Iterator[str]:

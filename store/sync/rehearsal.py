@@ -12,6 +12,7 @@ from store.reader import Reader
 from store.records import Grantee, Identity, Record, group_of
 from store.seal import SealKeys
 from store.sync.policy import IdentitySpec, Policy
+from store.sync.stand_ins import unprovable
 from store.tables import subject_of
 
 Who = tuple[str, str]
@@ -62,6 +63,9 @@ class _Concerning:
                 not spec.client_id and spec.username in self._names[Grantee.USER]
             ):
                 yield secrets(spec)
+        for key in (*policy.access_keys, *policy.device_credentials):
+            if self._concerned(key.asked):
+                yield key.record(tuple(unprovable(key, one) for one in key.secrets))
         yield from filter(self._concerned, policy.permissions)
         yield from filter(self._concerned, policy.blacklist)
 

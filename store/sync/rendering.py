@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from store.changes import Operation
-from store.records import Identity, Record
+from store.records import Record
 from store.sync.affected import Losing, Readmitted
 from store.sync.change import Change
 from store.sync.differences import differences, secret_changes
@@ -19,7 +19,7 @@ from store.sync.recorded import without_fingerprints
 from store.sync.stand_ins import Compared
 from store.sync.thresholds import Refusal
 from store.sync.wording import counted, describe, describe_subject, moment, printable, some
-from store.tables import TABLES
+from store.tables import TABLES, WITH_SECRETS
 
 DEFAULT_SECRET: Final = "default"  # noqa: S105 - the name of a secret that was given none
 SHOWN: Final = 50
@@ -30,6 +30,8 @@ _TITLES: Final = {
     "instance": "instances",
     "group": "groups",
     "identity": "identities",
+    "access_key": "access keys",
+    "device_credential": "device credentials",
     "permission": "permissions",
     "blacklist": "blacklist",
 }
@@ -124,7 +126,7 @@ def _details(change: Change, fingerprints: bool) -> Iterator[str]:
     """What a change changes; of an identity that is added, its secrets."""
     if change.operation is Operation.CHANGE:
         yield from differences(change, fingerprints=fingerprints)
-    elif isinstance(change.new, Identity):
+    elif isinstance(change.new, WITH_SECRETS):
         secrets = secret_changes({}, change.after or {}, fingerprints=fingerprints)
         if fingerprints or set(secrets) != {DEFAULT_SECRET}:
             yield from (f"secret {name}: {what}" for name, what in secrets.items())
@@ -162,7 +164,7 @@ def _change_json(change: Change) -> dict[str, Any]:
     said: dict[str, Any] = {"operation": change.operation.value, **record_json(change.record)}
     before, after = change.before, change.after
     said["before"], said["after"] = without_fingerprints(before), without_fingerprints(after)
-    if isinstance(change.record, Identity):
+    if isinstance(change.record, WITH_SECRETS):
         said["secrets_changed"] = secret_changes(before or {}, after or {})
     return said
 

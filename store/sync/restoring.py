@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from store.account_records import AccessKey
 from store.database import Database
 from store.records import Identity, Instance, Record, Secret, SecretForm, SignMode
 from store.sync.affected import losing, readmitted
@@ -19,12 +20,22 @@ from store.sync.plan import Plan, one_revision
 from store.sync.recorded import UnreadableRecord, record_of
 from store.sync.regrants import Regrant, regrants
 from store.sync.wording import counted, describe
-from store.tables import BLACKLIST, BY_KIND, IDENTITIES, PERMISSIONS, TABLES
+from store.tables import (
+    ACCESS_KEYS,
+    BLACKLIST,
+    BY_KIND,
+    DEVICE_CREDENTIALS,
+    IDENTITIES,
+    PERMISSIONS,
+    TABLES,
+    WITH_SECRETS,
+    RecordWithSecrets,
+)
 from store.unavailable import told_clearly
 
 _SIDE_BY_SIDE: Final = frozenset({PERMISSIONS.kind, BLACKLIST.kind})
 """Kinds of which several sources may have the same record."""
-_LETTING_IN: Final = (IDENTITIES, PERMISSIONS, BLACKLIST)
+_LETTING_IN: Final = (IDENTITIES, ACCESS_KEYS, DEVICE_CREDENTIALS, PERMISSIONS, BLACKLIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +124,8 @@ class _Restoring:
         if present is not None and present.source != self._source:
             self._left_out.append(LeftOut(then, f"{present.source} owns it now"))
             return
-        if isinstance(then, Identity):
-            secrets = present.secrets if isinstance(present, Identity) else ()
+        if isinstance(then, WITH_SECRETS):
+            secrets = present.secrets if isinstance(present, WITH_SECRETS) else ()
             if obstacle := _obstacle(then, secrets, present):
                 self._left_out.append(LeftOut(then, obstacle))
                 return
@@ -153,7 +164,7 @@ class _Restoring:
 
     def _keep_used_instances(self) -> None:
         """An instance in which records stay, stays."""
-        going = Counter(change.key[0] for change in self._changes if change.new is None)
+        going = Counter(instance for change in self._changes if change.new is None and (instance := _home(change)))
         staying = {
             change.key[0]: sum(records_in(self._database, change.key[0]).values()) - (going[change.key[0]] - 1)
             for change in self._changes
@@ -169,7 +180,7 @@ class _Restoring:
         there = {row[0] for row in self._database.connection.execute("SELECT name FROM instances")}
         there |= {change.key[0] for change in self._changes if isinstance(change.new, Instance)}
         self._leave_out(
-            lambda change: change.new is not None and change.key[0] not in there,
+            lambda change: change.new is not None and _home(change) not in there | {""},
             lambda change: f"there is no instance {change.key[0]} any more",
         )
 
@@ -205,11 +216,18 @@ def _taken_over(traces: dict[Key, Trace], source: str) -> Iterator[tuple[Key, st
             yield (kind, key[:-1]), str(trace.owner_then)
 
 
-def _obstacle(then: Identity, secrets: tuple[Secret, ...], present: Record | None) -> str:
-    """Why an identity cannot come back with the secrets that it has now; nothing where it can."""
-    external = then.sign_mode is SignMode.EXTERNAL
+def _home(change: Change) -> str:
+    """The instance that a record stands in, or is; an access key stands in none."""
+    return "" if isinstance(change.record, AccessKey) else change.key[0]
+
+
+def _obstacle(then: RecordWithSecrets, secrets: tuple[Secret, ...], present: Record | None) -> str:
+    """Why a record cannot come back with the secrets that it has now; nothing where it can."""
+    external = isinstance(then, Identity) and then.sign_mode is SignMode.EXTERNAL
     if present is None:
         return "" if external else "its secrets went with it, and are not in the change log; an apply brings it back"
+    if not isinstance(then, Identity):
+        return ""
     hashed = then.sign_mode is SignMode.HASHED
     fits = external is not bool(secrets) and all((secret.form is SecretForm.HASH) is hashed for secret in secrets)
     return "" if fits else f"the secrets that it has now do not go with the sign mode {then.sign_mode.lower()}"

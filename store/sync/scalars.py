@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from store.account_records import KEY_ID_PATTERN, check_call, check_key_id
+from store.api_calls import CALLS
 from store.credentials import check_hash
 from store.placeholders import NAMES
 from store.records import check_group, check_instance, check_text
@@ -106,6 +108,10 @@ def expiry(text: str) -> int:
 def _ms(moment: datetime) -> int:
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+
+
+def _key_id(text: str) -> None:
+    check_key_id("id", text)
 
 
 def _source_name(text: str) -> None:
@@ -233,6 +239,8 @@ InstanceId = Annotated[Word, _by_rule(check_instance), _schema("[A-Za-z0-9_.-]{1
 GroupId = Annotated[Word, _by_rule(check_group), _schema("GID[_-][A-Za-z0-9_-]{3,60}")]
 UserName = Annotated[Word, _by_rule(lambda text: check_text("username", text))]
 ClientId = Annotated[Word, _by_rule(lambda text: check_text("client_id", text))]
+KeyId = Annotated[Word, _by_rule(_key_id), _schema(KEY_ID_PATTERN)]
+CallName = Annotated[Word, _by_rule(check_call), _schema("|".join(CALLS))]
 Variable = Annotated[Word, AfterValidator(_variable), _schema(_VARIABLE.pattern)]
 FileName = Annotated[Word, AfterValidator(_file_name), _schema("(?!/).*")]
 Hash = Annotated[Word, _by_rule(check_hash)]

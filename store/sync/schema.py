@@ -9,16 +9,19 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, WithJsonSchema
 
 from store.sync.case_entry import CaseEntry, Fixtures
-from store.sync.entry import Actions, ClientIds, Common, Entry, Grants, Proof, Remarks, SecretEntry
+from store.sync.entry import Actions, ClientIds, Common, Entry, Grants, Proof, Remarks, SecretEntry, Secrets
 from store.sync.include import IncludeBlacklist, IncludeIdentities, IncludePermissions
 from store.sync.lint_off import RULES
 from store.sync.scalars import (
+    CallName,
     ClientId,
     Count,
     EntryId,
+    Expiry,
     Flag,
     GroupId,
     InstanceId,
+    KeyId,
     Name,
     Note,
     Removals,
@@ -29,7 +32,7 @@ from store.sync.scalars import (
     Word,
 )
 
-__all__ = ["Actions", "ClientIds", "Common", "Entry", "Grants", "Proof", "Remarks", "SecretEntry"]
+__all__ = ["Actions", "ClientIds", "Common", "Entry", "Grants", "Proof", "Remarks", "SecretEntry", "Secrets"]
 
 FORMAT: Final = "exhook/v1"
 DEFAULT_SOURCE: Final = "policy"
@@ -90,6 +93,33 @@ class IdentityEntry(Common, Proof):
     client_id: ClientId = Field(default="", description="The one client of the identity; all clients if left out.")
 
 
+class AccessKeyEntry(Secrets):
+    example = "{id: app-1, secret: {env: EXHOOK_SECRET_APP_1}, connect: true}"
+
+    id: KeyId = Field(description="The access key id: what user names and API calls name it by.")
+    instances: Annotated[list[InstanceId], Field(min_length=1)] | None = Field(
+        default=None, description="Instances where it counts; that of `defaults` if left out."
+    )
+    active: Flag = Field(default=True, description="Whether it counts at all.")
+    connect: Flag = Field(default=False, description="MQTT clients may connect by it (Signature mode).")
+    calls: list[CallName] = Field(default_factory=list, description="API calls that it may sign.")
+    all_topics: Flag = Field(default=False, description="It is allowed what is not denied, but for `$…` topics.")
+    reveal_secrets: Flag = Field(default=False, description="The API shows secrets to it in the clear.")
+    note: Note = Field(default="", description="A remark for people.")
+    protect: Flag = Field(default=False, description="A plan that would remove the key is refused.")
+    expires: Expiry = Field(
+        default=None, description="When it ceases to hold: a date (00:00 UTC), or date, time and zone."
+    )
+    override: Flag = Field(default=False, description="Replaces the access key of this id in an earlier file.")
+
+
+class DeviceCredentialEntry(Common, Secrets):
+    example = "{client_id: meter-1, device_access_key_id: DC.1, secret: {env: EXHOOK_SECRET_METER_1}}"
+
+    client_id: ClientId = Field(description="The client id that it belongs to.")
+    device_access_key_id: KeyId = Field(description="What user names name it by; one credential's alone.")
+
+
 class PermissionBlock(Common, Grants):
     example = '{username: sensors, publish: ["plant/${clientid}/up"]}'
 
@@ -131,10 +161,6 @@ class PolicyFile(Entry):
 
     example = "format: exhook/v1"
     examples: ClassVar[dict[str, str]] = {"vars": "{root: plant-a}"}
-    unsupported: ClassVar[dict[str, str]] = {
-        "access_keys": "leave them out",
-        "device_credentials": "leave them out",
-    }
 
     format: Literal["exhook/v1"] = Field(description="The format of the file.")
     source: SourceName = Field(default=DEFAULT_SOURCE, description="Owner of the records that the policy makes.")
@@ -149,6 +175,8 @@ class PolicyFile(Entry):
         default_factory=list, description="Files of rows, JSON lines or CSV: for many devices."
     )
     identities: list[IdentityEntry] = Field(default_factory=list, description="Who may connect.")
+    access_keys: list[AccessKeyEntry] = Field(default_factory=list, description="Accounts of applications.")
+    device_credentials: list[DeviceCredentialEntry] = Field(default_factory=list, description="Keys of single devices.")
     roles: dict[Name, RoleEntry] = Field(default_factory=dict, description="Topics under a name, for permissions.")
     permissions: list[PermissionBlock] = Field(default_factory=list, description="Who may publish and subscribe.")
     blacklist: list[BlacklistEntry] = Field(default_factory=list, description="Who may not connect in any mode.")

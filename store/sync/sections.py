@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from store.records import InvalidRecord
-from store.sync import blocks, entries, schema
+from store.sync import account_entries, blocks, entries, schema
 from store.sync.entries import Scope
 from store.sync.lint_off import RULES, Off
 from store.sync.placed import Placed, Written
 from store.sync.source import Items, Mapping, Nothing, Text, Value, text_at
 from store.sync.validation import validate
 
-C = TypeVar("C", bound=schema.Common)
+C = TypeVar("C", bound=schema.Entry)
 
 
 def entries_of(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
@@ -22,6 +22,10 @@ def entries_of(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
     for identity, at in _valid(root, "identities", schema.IdentityEntry, scope):
         spec = entries.read_identity(identity, at, scope)
         yield _common("identities", document, identity, at, [spec] if spec else [], scope=scope)
+    yield from _access_keys(root, document, scope)
+    for credential, at in _valid(root, "device_credentials", schema.DeviceCredentialEntry, scope):
+        key = account_entries.read_device_credential(credential, at, scope)
+        yield _common("device_credentials", document, credential, at, [key] if key else [], scope=scope)
     for block, at in _valid(root, "permissions", schema.PermissionBlock, scope):
         yield _common("permissions", document, block, at, blocks.read_permissions(block, at, scope), scope=scope)
     for entry, at in _valid(root, "blacklist", schema.BlacklistEntry, scope):
@@ -71,6 +75,13 @@ def _groups(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
             group = entries.read_group(entry, value, scope)
             key, placed = scope.place(group.name, value), scope.place(group, value)
             yield Written("groups", document, ("group", *group.key), key, entry.override, [placed])
+
+
+def _access_keys(root: Mapping, document: int, scope: Scope) -> Iterator[Written]:
+    for entry, at in _valid(root, "access_keys", schema.AccessKeyEntry, scope):
+        spec = account_entries.read_access_key(entry, at, scope)
+        name = scope.place(entry.id, at.get("id", at))
+        yield Written("access_keys", document, ("access_key", entry.id), name, entry.override, [spec] if spec else [])
 
 
 def _common(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from store.records import Identity, Secret, SecretForm, SignMode
 from store.seal import fingerprint
-from store.sync.policy import IdentitySpec
+from store.sync.policy import IdentitySpec, Spec
 from store.sync.recorded import NO_VALUE
 from store.sync.references import SecretReference
 
@@ -40,7 +40,7 @@ class IdentitySecrets(Protocol):
     compared: Compared
     errors: list[str]
 
-    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret]) -> tuple[Secret, ...] | None:
+    def secrets(self, spec: Spec, stored: Sequence[Secret]) -> tuple[Secret, ...] | None:
         """Its secrets, the stored ones where they are the same; None where some cannot be had."""
 
 
@@ -52,7 +52,7 @@ class ByName:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret]) -> tuple[Secret, ...]:
+    def secrets(self, spec: Spec, stored: Sequence[Secret]) -> tuple[Secret, ...]:
         """Its secrets; one that is stored under the same id counts as the same one."""
         known = {secret.id: secret for secret in stored}
         return tuple(
@@ -71,13 +71,13 @@ class ByReference:
         # The key is forgotten with the plan, so that no fingerprint of a literal secret outlives it.
         self._key = secrets.token_bytes(32)
 
-    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret] = ()) -> tuple[Secret, ...]:
+    def secrets(self, spec: Spec, stored: Sequence[Secret] = ()) -> tuple[Secret, ...]:
         """Its secrets; `stored` tells nothing that is needed."""
         del stored
         return tuple(stand_in(spec, one, fingerprint(self._key, one.kind, one.value.encode())) for one in spec.secrets)
 
 
-def unprovable(spec: IdentitySpec, reference: SecretReference) -> Secret:
+def unprovable(spec: Spec, reference: SecretReference) -> Secret:
     """A secret that no password proves, for decisions in which the secret itself is not at hand."""
     hashed = spec.sign_mode is SignMode.HASHED
     salt, digest = (base64.b64encode(secrets.token_bytes(size)) for size in (12, 64))
@@ -95,7 +95,7 @@ def without_secrets(spec: IdentitySpec) -> Identity:
     return spec.identity(tuple(unprovable(spec, one) for one in spec.secrets))
 
 
-def stand_in(spec: IdentitySpec, reference: SecretReference, printed: str = "") -> Secret:
+def stand_in(spec: Spec, reference: SecretReference, printed: str = "") -> Secret:
     """A secret that is known by what is written of it."""
     return Secret(
         id=reference.id,

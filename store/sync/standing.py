@@ -12,13 +12,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from store.database import Database
 from store.records import Record, Secret, SecretForm
-from store.sync.policy import IdentitySpec
+from store.sync.policy import KeySpec, Spec
 from store.tables import CLERICAL, Table
 
 TOGETHER: Final = 1_000
 """So many are looked up at once."""
 
-W = TypeVar("W", bound=Record | IdentitySpec)
+W = TypeVar("W", bound=Record | Spec)
 
 
 class Row(NamedTuple):
@@ -76,8 +76,10 @@ class Standing:
     def origin(self, row: Row) -> str:
         return str(row.values[self._origin])
 
-    def says(self, row: Row, wanted: Record | IdentitySpec) -> bool:
+    def says(self, row: Row, wanted: Record | Spec) -> bool:
         """Whether a row says what is wanted, but for secrets."""
+        if isinstance(wanted, KeySpec):
+            return bool(self._said(row.values) == self._said(self._table.values(wanted.asked)))
         return bool(self._said(row.values) == self._asked(wanted))
 
     def record(self, row: Row) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from store.database import Database
 from store.records import Secret, SecretForm, SignMode
-from store.sync.policy import IdentitySpec
+from store.sync.policy import Spec
 from store.sync.references import SecretReference, SecretSources, UnresolvedSecret
 from store.sync.stand_ins import Compared
 from store.sync.wording import describe
@@ -32,7 +32,7 @@ class WantedSecrets:
         self._sources = sources
         self.errors: list[str] = []
 
-    def secrets(self, spec: IdentitySpec, stored: Sequence[Secret]) -> tuple[Secret, ...] | None:
+    def secrets(self, spec: Spec, stored: Sequence[Secret]) -> tuple[Secret, ...] | None:
         """Its secrets, the stored ones where they are the same; None where some cannot be had.
 
         A password that is new stands among them as PLAIN, still to be hashed.
@@ -46,7 +46,7 @@ class WantedSecrets:
                 self.errors.append(str(error))
         return tuple(secrets) if len(secrets) == len(spec.secrets) else None
 
-    def _secret(self, spec: IdentitySpec, reference: SecretReference, stored: Secret | None) -> Secret:
+    def _secret(self, spec: Spec, reference: SecretReference, stored: Secret | None) -> Secret:
         if reference.kind == "stored":
             return replace(_stored(spec, reference, stored), expires_at=reference.expires_at)
         value, form = self._sources.resolve(reference, spec.sign_mode)
@@ -57,7 +57,7 @@ class WantedSecrets:
         return Secret(id=reference.id, value=value, form=form, fingerprint=fingerprint, expires_at=reference.expires_at)
 
 
-def _stored(spec: IdentitySpec, reference: SecretReference, stored: Secret | None) -> Secret:
+def _stored(spec: Spec, reference: SecretReference, stored: Secret | None) -> Secret:
     """The secret that the store has already."""
     if stored is None:
         raise UnresolvedSecret(

@@ -15,7 +15,8 @@ from store.records import (
     Permission,
     Record,
 )
-from store.sync.policy import IdentitySpec
+from store.sync.account_wording import describe_account, handle_account
+from store.sync.policy import IdentitySpec, Spec
 from store.tables import Subject
 
 _VERBS: Final = {Action.PUB: "publish", Action.SUB: "subscribe", Action.PUB_SUB: "publish and subscribe"}
@@ -51,24 +52,22 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def handle(record: Record | IdentitySpec) -> str:
+def handle(record: Record | Spec) -> str:
     """What a flag calls the record: its id, or its name where it has no id."""
     if record.id:
         return record.id
     match record:
         case Instance() | Group():
             return record.name
-        case Identity() | IdentitySpec():
+        case Identity() | IdentitySpec() | BlacklistEntry():
             return record.client_id or record.username
         case Permission():
             return record.identity or "everyone"
-        case BlacklistEntry():
-            return record.client_id or record.username
         case _:
-            raise AssertionError(f"{type(record).__name__} has no name")
+            return handle_account(record)
 
 
-def describe(record: Record | IdentitySpec) -> str:
+def describe(record: Record | Spec) -> str:
     """The record in a few words."""
     match record:
         case Instance():
@@ -88,7 +87,7 @@ def describe(record: Record | IdentitySpec) -> str:
             who = f"client {record.client_id}" if record.client_id else f"user {record.username}"
             return f"{who} may not connect ({record.instance})"
         case _:
-            raise AssertionError(f"{type(record).__name__} has no description")
+            return describe_account(record)
 
 
 def describe_grantee(grantee: str, name: str) -> str:
@@ -103,4 +102,5 @@ def describe_subject(subject: Subject) -> str:
         return f"every client of {subject.instance}"
     if subject.type == Grantee.ALL:
         return f"everyone in {subject.instance}"
-    return f"{describe_grantee(subject.type, subject.name)} ({subject.instance})"
+    named = describe_grantee(subject.type, subject.name)
+    return f"{named} ({subject.instance})" if subject.instance else named
