@@ -9,8 +9,10 @@ from typing import Annotated, Final
 import typer
 
 from exhook import serving, signing
+from exhook.commands_access_key import access_key_app
 from exhook.commands_explain import explain_app
 from exhook.commands_seal_key import seal_key_app
+from exhook.commands_token import token_app, token_key_app
 from exhook.demo import missing_extras
 from exhook.faults import CannotStart, Fault
 from exhook.options import Config, Db, SealKeyFile
@@ -115,14 +117,14 @@ def demo(
 
 @app.command(epilog="Example: exhook sign --username sensors --client-id meter-0001")
 def sign(
-    username: Annotated[str, typer.Option(help="User name of a SIGNED identity.")],
+    username: Annotated[str, typer.Option(help="User name of a SIGNED identity, or Signature|KEY|INSTANCE.")],
     client_id: Annotated[str, typer.Option(help="The device's client id.")],
     instance: Annotated[str | None, typer.Option(help="Its instance; the only one if left out.")] = None,
     config: Config = None,
     db: Db = None,
     seal_key_file: SealKeyFile = None,
 ) -> None:
-    """Print the password of a SIGNED identity for one device."""
+    """Print the password of a SIGNED identity, an access key or a device credential for one device."""
     settings = load_settings({"db": db, "instance": instance, "seal_key_file": seal_key_file}, os.environ, config)
     typer.echo(signing.password_for(settings, username, client_id))
 
@@ -141,4 +143,7 @@ def show_settings(
 
 
 app.add_typer(explain_app, name="explain")
+app.add_typer(access_key_app, name="access-key")
+app.add_typer(token_app, name="token")
+app.add_typer(token_key_app, name="token-key")
 app.add_typer(seal_key_app, name="seal-key")

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,21 +12,23 @@ import typer
 
 from exhook.explaining import CannotSay, Question, answer, as_json, as_text
 from exhook.listeners import DEFAULT, Listeners
+from exhook.moments import moment_of
 from exhook.options import Config, Db, SealKeyFile
 from exhook.settings import Settings, load_settings
 from store.clock import now_ms
 from store.credentials import hash_password
 from store.decision import Reason
 from store.reader import Reader
-from store.records import Action, Identity, Record, Secret, SecretForm
+from store.records import Action, Record, Secret, SecretForm
 from store.seal import SealError, SealKeys
 from store.sync.document import load_policy
 from store.sync.exit_codes import Usage
-from store.sync.policy import IdentitySpec
+from store.sync.policy import Spec
 from store.sync.provenance import commit_of
 from store.sync.references import SecretReference, SecretSources, UnresolvedSecret
 from store.sync.rehearsal import rehearsal
 from store.sync.stand_ins import unprovable
+from store.tables import WITH_SECRETS
 from store.unavailable import StoreUnavailable
 
 explain_app: Final = typer.Typer(
@@ -83,7 +84,7 @@ def explain(
             cn=cn,
             listener=listener,
             instance=settings.instance,
-            at_ms=_moment(at) if at else now_ms(),
+            at_ms=moment_of(at, "--at") if at else now_ms(),
         )
         return _Asked(question, settings, policy, json)
 
@@ -135,7 +136,7 @@ def _reader(asked: _Asked, secrets: "_WhatCanBeHad") -> Iterator[Reader]:
         return
     policy = load_policy([asked.policy], commit=commit_of([asked.policy]))
     who = (asked.question.username, asked.question.client_id)
-    with rehearsal(policy, [who], secrets.identity) as reader:
+    with rehearsal(policy, [who], secrets.record) as reader:
         yield reader
 
 
@@ -147,15 +148,15 @@ class _WhatCanBeHad:
         self._missing: dict[bytes, UnresolvedSecret] = {}
 
     def missing_of(self, record: Record | None) -> UnresolvedSecret | None:
-        """What could not be had of an identity's secrets."""
-        secrets = record.secrets if isinstance(record, Identity) else ()
+        """What could not be had of a record's secrets."""
+        secrets = record.secrets if isinstance(record, WITH_SECRETS) else ()
         return next((self._missing[secret.value] for secret in secrets if secret.value in self._missing), None)
 
-    def identity(self, spec: IdentitySpec) -> Identity:
-        """The identity; what cannot be had is a secret that no password proves."""
-        return spec.identity(tuple(self._secret(spec, one) for one in spec.secrets))
+    def record(self, spec: Spec) -> Record:
+        """The record; what cannot be had is a secret that no password proves."""
+        return spec.record(tuple(self._secret(spec, one) for one in spec.secrets))
 
-    def _secret(self, spec: IdentitySpec, reference: SecretReference) -> Secret:
+    def _secret(self, spec: Spec, reference: SecretReference) -> Secret:
         secret = unprovable(spec, reference)
         try:
             value, form = self._sources.resolve(reference, spec.sign_mode)
@@ -165,11 +166,3 @@ class _WhatCanBeHad:
         if form is SecretForm.PLAIN:
             value, form = hash_password(value).encode(), SecretForm.HASH
         return replace(secret, value=value, form=form)
-
-
-def _moment(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Usage(f"--at {text!r}: no moment; write 2027-01-31T12:00:00Z") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

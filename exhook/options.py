@@ -7,4 +7,5 @@ import typer
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); EXHOOK_CONFIG names it, too.")]
 Db = Annotated[Path | None, typer.Option("--db", help="The store; EXHOOK_DB, or ./exhook.db, if left out.")]
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 SealKeyFile = Annotated[Path | None, typer.Option("--seal-key-file", help="File with the keys that seal secrets.")]

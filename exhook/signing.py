@@ -1,16 +1,19 @@
-"""The command `sign`: the password of a SIGNED identity for one device."""
+"""The command `sign`: the password of a SIGNED identity, an access key or a device credential for one device."""
 
 import math
 import os
+from collections.abc import Sequence
 
 from exhook.explaining import CannotSay
 from exhook.settings import Settings
+from store.account_names import AccountName, Mode, account_of
+from store.account_records import AccessKey, DeviceCredential
 from store.clock import now_ms
 from store.credentials import sign
 from store.database import Database
-from store.records import SignMode
+from store.records import Secret, SignMode
 from store.seal import SealKeys
-from store.tables import IDENTITIES, INSTANCES
+from store.tables import ACCESS_KEYS, DEVICE_CREDENTIALS, IDENTITIES, INSTANCES
 
 
 def password_for(settings: Settings, username: str, client_id: str) -> str:
@@ -22,6 +25,8 @@ def password_for(settings: Settings, username: str, client_id: str) -> str:
     """
     keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
     with Database.open(settings.db, keys, create=False) as database:
+        if account := account_of(username):
+            return _password_of_account(database, account, client_id)
         instances = [instance.name for instance in database.records(INSTANCES)]
         instance = settings.instance or (instances[0] if len(instances) == 1 else "")
         if not instance:
@@ -35,8 +40,27 @@ def password_for(settings: Settings, username: str, client_id: str) -> str:
         raise CannotSay(f"the identity of {username!r} is {identity.sign_mode}; only SIGNED ones have signed passwords")
     if not identity.admits(client_id):
         raise CannotSay(f"the identity of {username!r} does not admit {client_id!r}; its client_ids say whom")
-    live = [secret for secret in identity.secrets if secret.in_force(now_ms())]
+    return sign(_lasting(identity.secrets, username), client_id, identity.sign_mode).decode()
+
+
+def _password_of_account(database: Database, account: AccountName, client_id: str) -> str:
+    if account.mode is Mode.TOKEN:
+        raise CannotSay("tokens are issued, not signed; `exhook token issue` issues one")
+    prover: AccessKey | DeviceCredential | None
+    if account.mode is Mode.SIGNATURE:
+        prover = database.get(ACCESS_KEYS, (account.key_id,))
+    else:
+        prover = database.get(DEVICE_CREDENTIALS, (account.instance, client_id))
+        if prover is not None and prover.device_access_key_id != account.key_id:
+            raise CannotSay(f"the credential of {client_id!r} in {account.instance} has another id")
+    if prover is None:
+        raise CannotSay(f"the store has no such key as {account.key_id!r} for {client_id!r}")
+    return sign(_lasting(prover.secrets, account.key_id), client_id).decode()
+
+
+def _lasting(secrets: Sequence[Secret], whose: str) -> bytes:
+    """The live secret that lasts longest."""
+    live = [secret for secret in secrets if secret.in_force(now_ms())]
     if not live:
-        raise CannotSay(f"no secret of {username!r} is live any more; give it a new one")
-    lasting = max(live, key=lambda secret: math.inf if secret.expires_at is None else secret.expires_at)
-    return sign(lasting.value, client_id, identity.sign_mode).decode()
+        raise CannotSay(f"no secret of {whose!r} is live any more; give it a new one")
+    return max(live, key=lambda secret: math.inf if secret.expires_at is None else secret.expires_at).value

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from store.account_records import Token
 from store.decision import Decision, Nearest
 from store.records import Action, Identity, Permission, Record
 from store.tables import content
@@ -61,6 +62,8 @@ def named(record: Record | None) -> str:
             said = f"{record.effect} {record.action} {record.topic!r} for {to}"
         case Identity():
             said = f"{record.identity_type} {record.username}" + (f" as {record.client_id}" if record.client_id else "")
+        case Token():
+            said = f"{record.token_id}: {record.actions} of {', '.join(record.resources)} by {record.access_key_id}"
         case _:
             said = " ".join(part for part in record.key if part)
     place = f", {record.origin}" if record.origin else ""

@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
+from store.access_keys import KeyExists, NoSuchKey, OwnedElsewhere
 from store.seal import SealError
 from store.sync.apply import ChecksumDiffers, Declined
 from store.sync.document import InvalidPolicy
@@ -12,6 +13,7 @@ from store.sync.references import UnresolvedSecret
 from store.sync.rollback import StoreChanged
 from store.sync.thresholds import Refused
 from store.sync.wanted import UnresolvedSecrets
+from store.tokens import TokenRefused
 from store.unavailable import StoreUnavailable
 from store.writing import OverQuota
 
@@ -45,6 +47,8 @@ EXIT_CODES: Final[dict[type[BaseException], ExitCode]] = {
     Refused: ExitCode.REFUSED,
     Declined: ExitCode.REFUSED,
     OverQuota: ExitCode.REFUSED,
+    OwnedElsewhere: ExitCode.REFUSED,
+    TokenRefused: ExitCode.REFUSED,
     NotRestorable: ExitCode.REFUSED,
     ChecksumDiffers: ExitCode.CHECKSUM,
     StoreChanged: ExitCode.CHECKSUM,
@@ -55,6 +59,8 @@ EXIT_CODES: Final[dict[type[BaseException], ExitCode]] = {
     Usage: ExitCode.USAGE,
     GitFailed: ExitCode.USAGE,
     UnknownRevision: ExitCode.USAGE,
+    NoSuchKey: ExitCode.USAGE,
+    KeyExists: ExitCode.USAGE,
     KeyboardInterrupt: ExitCode.INTERRUPTED,
 }
 

@@ -61,6 +61,10 @@ class IdentitySpec:
         """The same as that of the `Identity`."""
         return (self.instance, self.identity_type, self.username, self.client_id)
 
+    def record(self, secrets: tuple[Secret, ...]) -> Identity:
+        """As `identity`."""
+        return self.identity(secrets)
+
     def identity(self, secrets: tuple[Secret, ...]) -> Identity:
         """The record.
 

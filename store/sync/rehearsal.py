@@ -9,17 +9,16 @@ from pathlib import Path
 from store import clock
 from store.database import Database
 from store.reader import Reader
-from store.records import Grantee, Identity, Record, group_of
+from store.records import Grantee, Record, group_of
 from store.seal import SealKeys
-from store.sync.policy import IdentitySpec, Policy
-from store.sync.stand_ins import unprovable
+from store.sync.policy import Policy, Spec
 from store.tables import subject_of
 
 Who = tuple[str, str]
 """User name and client id."""
 
-WithSecrets = Callable[[IdentitySpec], Identity]
-"""Gives an identity its secrets, or what stands in for them; none is PLAIN."""
+WithSecrets = Callable[[Spec], Record]
+"""Gives a record its secrets, or what stands in for them; none is PLAIN."""
 
 
 @contextmanager
@@ -65,7 +64,7 @@ class _Concerning:
                 yield secrets(spec)
         for key in (*policy.access_keys, *policy.device_credentials):
             if self._concerned(key.asked):
-                yield key.record(tuple(unprovable(key, one) for one in key.secrets))
+                yield secrets(key)
         yield from filter(self._concerned, policy.permissions)
         yield from filter(self._concerned, policy.blacklist)
 

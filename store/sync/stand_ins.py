@@ -7,9 +7,9 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
-from store.records import Identity, Secret, SecretForm, SignMode
+from store.records import Record, Secret, SecretForm, SignMode
 from store.seal import fingerprint
-from store.sync.policy import IdentitySpec, Spec
+from store.sync.policy import Spec
 from store.sync.recorded import NO_VALUE
 from store.sync.references import SecretReference
 
@@ -90,9 +90,9 @@ def unprovable(spec: Spec, reference: SecretReference) -> Secret:
     )
 
 
-def without_secrets(spec: IdentitySpec) -> Identity:
-    """The identity with secrets that no password proves."""
-    return spec.identity(tuple(unprovable(spec, one) for one in spec.secrets))
+def without_secrets(spec: Spec) -> Record:
+    """The record with secrets that no password proves."""
+    return spec.record(tuple(unprovable(spec, one) for one in spec.secrets))
 
 
 def stand_in(spec: Spec, reference: SecretReference, printed: str = "") -> Secret:
