@@ -33,8 +33,6 @@ class Entry(BaseModel):
     """How one is written; shown where something else stands."""
     examples: ClassVar[dict[str, str]] = {}
     """How the values of some keys are written that are no entries."""
-    unsupported: ClassVar[dict[str, str]] = {}
-    """Keys of the format that this version does not read, and what to do instead."""
 
 
 class Remarks(Entry):

@@ -73,8 +73,6 @@ def _sentence(model: type[Entry], value: Value, error: ErrorDetails) -> str:
 
 def _unknown_key(model: type[Entry], key: str, *, private: bool) -> str:
     known = ordered(model.model_fields, file="format" in model.model_fields)
-    if key in model.unsupported:
-        return f"`{key}` is not supported by this version; {model.unsupported[key]}"
     named = "unknown key" if private else f"unknown key `{shorten(key)}`"
     if close := difflib.get_close_matches(key, known, n=1):
         return f"{named}; did you mean `{close[0]}`?"
