@@ -65,9 +65,9 @@ class MqttClient:
         (code,) = self._answer("SUBSCRIBE")
         return int(code.value) < SUBACK_FAILURE
 
-    def publish(self, topic: str) -> None:
+    def publish(self, topic: str, payload: bytes = b"demo") -> None:
         """Send a message; MQTT 3.1.1 does not tell its sender whether it was let through."""
-        self._client.publish(topic, b"demo", qos=1)
+        self._client.publish(topic, payload, qos=1)
         with contextlib.suppress(queue.Empty):
             self._answers["PUBLISH"].get(timeout=1.0)
 

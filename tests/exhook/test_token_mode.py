@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_under_test import Asker, Server, becomes, one_of_each, until
+from server_under_test import PATIENCE, Asker, Server, becomes, one_of_each, port_of, until
 from worker_under_test import INSTANCE, MESSAGES, Serve, Served, Store, identity, instance, permission, secret
 
+from exhook.demo.clients import MqttClient
+from exhook.demo.script import Login
 from exhook.hooks import IGNORE
 from exhook.listeners import ListenerRule
 from exhook.renewing import MAX_BYTES, TOPIC, read_payload
@@ -309,3 +311,29 @@ def test_it_holds_in_every_process_and_over_a_restart(tmp_path: Path) -> None:
         end(store, text)
         until(lambda: not broker.publishes("c1", TOKEN, "a/x", peerport=7))
         assert text not in server.said
+
+
+def test_real_clients_connect_and_renew(tmp_path: Path) -> None:
+    """The seed's client by its signature, and one whose token is renewed while it is connected."""
+    store = Store(tmp_path / "exhook.db")
+    store.put(instance(), KEY)
+    old, new = issued(store, "a/#"), issued(store, "b/#")
+    with Server(tmp_path, "--with-broker", "0", "--decisions", "all") as server:
+        port = port_of(server.line("embedded broker, for trying: MQTT 3.1.1 alone"))
+        with MqttClient(Login(SIGNATURE, "GID_Test@@@0001", b"vI009IZJZVGRwBwZvnbwjfuXxVM="), port) as signing:
+            assert signing.connect()
+            assert signing.subscribe("#")
+            # As wide as a subscription may be, it does not reach what renews tokens.
+            with MqttClient(Login(TOKEN, "c1", f"RW|{old}".encode()), port) as client:
+                assert client.connect()
+                assert client.subscribe("a/x")
+                assert not client.subscribe("b/x")
+                client.publish(UPLOAD, json.dumps({"token": new, "type": "RW"}).encode())
+                server.line("decision", hook="renew", result="allow")
+                assert client.subscribe("b/x")
+                assert not client.subscribe("a/x")
+                client.publish("b/x")
+                assert signing.messages.get(timeout=PATIENCE) == "b/x"
+        with MqttClient(Login(TOKEN, "c1", b"RW|forged"), port) as client:
+            assert not client.connect()
+        assert not [text for text in (old, new, "XXXXX") if text in server.said]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from records_under_test import (
     INSTANCE,
@@ -36,6 +36,7 @@ from store.decision import Decision, Reason, authorize, select
 from store.records import Action, ClientIdRule, Grantee, NoMatch, Record, SecretForm
 from store.token_mode import Binding, bound, read_offer
 from store.token_text import TokenKeys
+from store.topics import covers, overlaps
 from store.view import Client, Listener
 
 SEED_CLIENT = "GID_Test@@@0001"
@@ -471,3 +472,41 @@ class TestBinding:
 def test_any_password_can_be_read(password: bytes) -> None:
     offer = read_offer(password)
     assert offer is None or set(offer) <= {"R", "W", "RW"}
+
+
+FILTERS = st.lists(st.sampled_from(["a", "b", "+", "$S"]), min_size=1, max_size=2).flatmap(
+    lambda levels: st.sampled_from(["/".join(levels), "/".join([*levels, "#"]), "#"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    granted=st.lists(FILTERS, max_size=3),
+    denied=st.lists(FILTERS, max_size=1),
+    resources=st.lists(FILTERS, min_size=1, max_size=3, unique=True),
+    actions=st.sampled_from(TokenActions),
+    action=st.sampled_from([PUB, SUB]),
+    topic=FILTERS,
+    all_topics=st.booleans(),
+)
+def test_a_token_allows_what_both_it_and_its_key_grant_and_nobody_denies(
+    *, granted: list[str], denied: list[str], resources: list[str], actions: TokenActions, action: Action, topic: str,
+    all_topics: bool,
+) -> None:  # fmt: skip
+    """Against the rules said once more, by the public functions on filters."""
+    if action is PUB and ("+" in topic or "#" in topic):
+        return
+    records = [
+        access_key(all_topics=all_topics),
+        token_key(value="token key"),
+        token(*resources, actions=actions),
+        *{permission.key: permission for permission in (allow(one, to=TO_KEY) for one in granted)}.values(),
+        *(deny(one, to=TO_KEY) for one in denied),
+    ]
+    binding = offered(shown(actions.name))
+    widest = [*granted, "#"] if all_topics else granted
+    by_token = [one for one in resources if covers(one, topic) and actions.includes(action)]
+    by_key = [one for one in by_token if any(covers(wide, one) for wide in widest)]
+    refused = any((covers if action is PUB else overlaps)(one, topic) for one in denied)
+    expected = "denied" if refused else "allowed" if by_key else "key_scope" if by_token else "token_scope"
+    assert asked(records, asking(TOKEN), action, topic, binding).reason == expected
