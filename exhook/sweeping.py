@@ -9,10 +9,9 @@ from typing import Final
 from exhook.logs import logger
 from store.bindings import Bindings
 from store.clock import now_ms
-from store.connection import file_at, sidecars_of, without_sidecars
-from store.database import Database
 from store.runtime import Runtime
 from store.seal import SealError, SealKeys
+from store.standing import StandingStore
 from store.sweeper import forget_tokens, sweep
 from store.unavailable import StoreUnavailable, told_clearly
 
@@ -27,9 +26,7 @@ class Sweeper:
     """The sweeper of one server; it goes over to whatever store comes to stand at the path."""
 
     def __init__(self, path: Path, keys: SealKeys) -> None:
-        self._path = path
-        self._keys = keys
-        self._database: Database | None = None
+        self._store = StandingStore(path, keys)
         self._tidy_at = 0.0
 
     async def run(self) -> None:
@@ -57,28 +54,12 @@ class Sweeper:
         return ""
 
     def _sweep(self) -> int:
-        if self._database is None or file_at(self._path) not in (None, self._database.file):
-            self._open()
-        if self._database is None:
-            raise AssertionError("opened, and not there")
-        with told_clearly(self._path):
-            expired = sweep(self._database, now_ms())
-            forget_tokens(self._database, now_ms())
+        database = self._store.database
+        with told_clearly(self._store.path):
+            expired = sweep(database, now_ms())
+            forget_tokens(database, now_ms())
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + TIDY_SECONDS
-            with Runtime.open(self._path) as runtime:
+            with Runtime.open(self._store.path) as runtime:
                 Bindings(runtime).forget_ended(now_ms())
         return expired
-
-    def _open(self) -> None:
-        if self._database is None:
-            self._adopt(Database.open(self._path, self._keys, create=False))
-            return
-        with without_sidecars(self._path, self._sidecars):
-            other = Database.open(self._path, self._keys, create=False)
-        self._database.close()
-        self._adopt(other)
-
-    def _adopt(self, database: Database) -> None:
-        self._database = database
-        self._sidecars = sidecars_of(self._path)

@@ -1,7 +1,8 @@
 """What servers write while they run, in a file of its own beside the store, so that no long apply blocks it.
 
-It has no revisions, and may be deleted while no server runs: who decides by which revision, the last denials, and
-the tokens that are bound to clients (`store.bindings`).
+It has no revisions, and may be deleted while no server runs: who decides by which revision, the last denials,
+the tokens that are bound to clients (`store.bindings`), and the nonces of signed calls (`store.nonces`): without
+them a call of the last minutes could be sent again.
 """
 
 import os
@@ -221,7 +222,16 @@ def m003_bindings(database: SqliteDatabase) -> None:
     database.conn.execute("CREATE INDEX bindings_by_end ON bindings (ends_at)")
 
 
-STEPS: Final = frozenset({m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__})
+@runtime_migrations()
+def m004_nonces(database: SqliteDatabase) -> None:
+    """Nonces of signed calls, as digests, and until when each is kept."""
+    database.conn.execute("CREATE TABLE nonces (nonce BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    database.conn.execute("CREATE INDEX nonces_by_time ON nonces (until)")
+
+
+STEPS: Final = frozenset(
+    {m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__, m004_nonces.__name__}
+)
 
 
 def _newest(denials: Iterable[Denial]) -> list[Denial]:

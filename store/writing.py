@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,28 @@ class Writing:
         self._log(Operation.REMOVE, old, None)
         return Operation.REMOVE
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part of the write that is undone alone if it fails, so that several callers can share one revision.
+
+        Raises:
+            OverQuota: the part exceeds an instance's quota, and makes it hold more than before.
+        """
+        self._additions.flush()
+        counts, before = Counter(self.counts), self._held()
+        self._connection.execute("SAVEPOINT attempt")
+        try:
+            yield
+            self._check_quota(before)
+        except sqlite3.Error:
+            raise  # a full disk, say: the whole write is lost, and perhaps rolled back already
+        except Exception:
+            self._connection.execute("ROLLBACK TO attempt")
+            self._connection.execute("RELEASE attempt")
+            self.counts = counts
+            raise
+        self._connection.execute("RELEASE attempt")
+
     def expire(self, record: Record) -> None:
         """Note that a record's time ran out; it stays, and goes on to own its client id."""
         self._additions.flush()
@@ -121,7 +144,7 @@ class Writing:
         if not self.counts:
             self._connection.execute("DELETE FROM revisions WHERE revision = ?", (self.revision,))
             return
-        self._check_quota()
+        self._check_quota(self._before)
         self._connection.execute(
             "UPDATE revisions SET added = ?, changed = ?, removed = ?, expired = ? WHERE revision = ?",
             (*(self.counts[operation] for operation in Operation), self.revision),
@@ -161,13 +184,13 @@ class Writing:
         )
         return dict(rows.fetchall())
 
-    def _check_quota(self) -> None:
+    def _check_quota(self, before: dict[str, int]) -> None:
         held = self._held()
         for instance, quota in self._connection.execute(
             "SELECT name, record_quota FROM instances WHERE record_quota IS NOT NULL"
         ):
             count = held.get(instance, 0)
-            if count > quota and count > self._before.get(instance, 0):
+            if count > quota and count > before.get(instance, 0):
                 raise OverQuota(instance, count, quota)
 
 
