@@ -15,7 +15,7 @@ from exhook.commands_seal_key import seal_key_app
 from exhook.commands_token import token_app, token_key_app
 from exhook.demo import missing_extras
 from exhook.faults import CannotStart, Fault
-from exhook.options import Config, Db, SealKeyFile
+from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
 from exhook.settings import load_settings
 from exhook.settings_reference import markdown as reference
 from store.sync.exit_codes import ExitCode
@@ -85,6 +85,9 @@ def serve(
         int | None, typer.Option(metavar="[PORT]", help=f"Start the embedded MQTT broker; on {MQTT_PORT} without PORT.")
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Serve Prometheus metrics at ADDRESS:PORT.")] = None,
+    api: Api = None,
+    api_tls_cert: ApiTlsCert = None,
+    api_tls_key: ApiTlsKey = None,
     instance: Annotated[str | None, typer.Option(help="The instance that decides by default.")] = None,
     seal_key_file: SealKeyFile = None,
     secrets_dir: Annotated[Path | None, typer.Option(help="Folder of the secrets that {file: …} names.")] = None,
@@ -98,6 +101,26 @@ def serve(
     """Serve brokers until SIGTERM; SIGHUP reads settings and policy anew."""
     flags = {name: value for name, value in locals().items() if name != "config"}
     serving.serve(lambda: load_settings(flags, os.environ, config))
+
+
+@app.command("api", epilog="Example: exhook api --api 127.0.0.1:8080 --db exhook.db")
+def serve_api(
+    config: Config = None,
+    db: Db = None,
+    api: Api = None,
+    api_tls_cert: ApiTlsCert = None,
+    api_tls_key: ApiTlsKey = None,
+    seal_key_file: SealKeyFile = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, json or console.")] = None,
+    *,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Let other machines reach it without TLS.")
+    ] = None,
+) -> None:
+    """Serve the management API by itself until SIGTERM, beside servers that decide from the same store."""
+    flags = {name: value for name, value in locals().items() if name != "config"}
+    serving.serve_api(lambda: load_settings(flags, os.environ, config))
 
 
 @app.command(epilog="Example: exhook demo; echo $?")

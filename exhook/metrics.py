@@ -43,6 +43,10 @@ POLICY_BROKEN: Final = Gauge(
     "1 while the policy files are broken and the last good state stands.",
     multiprocess_mode="livemax",
 )
+API_CALLS: Final = Counter(
+    "exhook_api_calls", "Calls of the management API, by action and code (`success`, or why it was refused).",
+    ["action", "code"],
+)  # fmt: skip
 SECRET_USED: Final = Gauge(
     "exhook_secret_last_used_timestamp_seconds",
     "When a secret last let a client in, of identities that have an id and two secrets.",

@@ -20,12 +20,15 @@ _STEADY_SECONDS: Final = 10.0
 """A process that lived this long was no failed start: the next one comes at once."""
 
 
-class WorkerProcess:
-    """One deciding process: started, told settings, replaced when it dies."""
+class ServingProcess:
+    """A process that serves a port: started, told settings, replaced when it dies."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, what: str, name: str, module: Sequence[str], settings: Settings) -> None:
+        self.what = what
+        """What it is, in log lines."""
         self.name = name
-        self._settings = settings
+        self._module = module
+        self.settings = settings
         self._process: Process | None = None
         self._stopping = False
         self._backoff = _FIRST_BACKOFF
@@ -34,18 +37,19 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    async def start(self) -> None:
-        """Start it and wait until it serves.
+    async def start(self) -> int:
+        """Start it and wait until it serves; its port.
 
         Raises:
             CannotStart: it did not come to serve.
         """
-        self._process = await _spawn(["exhook.worker", self.name])
-        self._tell(self._settings)
+        self._process = await _spawn(self._module)
+        self._tell(self.settings)
         said = _answer(await _first_line(self._process))
         if "ready" not in said:
             await self._end()
-            raise CannotStart(said.get("failed", f"worker {self.name} did not start; its own lines say why"))
+            raise CannotStart(said.get("failed", f"{self.what} {self.name} did not start; its own lines say why"))
+        return int(said["ready"])
 
     async def keep(self) -> None:
         """Wait; whenever it dies without being told to, start another."""
@@ -57,7 +61,7 @@ class WorkerProcess:
             code = await process.wait()
             if self._stopping:
                 return
-            logger.error("worker died; another takes its place", worker=self.name, exit_code=code)
+            logger.error(f"{self.what} died; another takes its place", worker=self.name, exit_code=code)
             if time.monotonic() - began >= _STEADY_SECONDS:
                 self._backoff = _FIRST_BACKOFF
             await asyncio.sleep(self._backoff)
@@ -66,11 +70,11 @@ class WorkerProcess:
                 await self.start()
             except (CannotStart, OSError) as failed:
                 # OSError: no memory or no process to be had; whatever took the last worker may still be about.
-                logger.error("worker did not start", worker=self.name, why=str(failed))
+                logger.error(f"{self.what} did not start", worker=self.name, why=str(failed))
 
     def reload(self, settings: Settings) -> None:
         """Hand it new settings."""
-        self._settings = settings
+        self.settings = settings
         self._tell(settings)
 
     async def stop(self, grace: float) -> None:
@@ -85,7 +89,7 @@ class WorkerProcess:
             async with asyncio.timeout(grace + 2.0):
                 await process.wait()
         except TimeoutError:
-            logger.warning("worker did not drain in time; ended", worker=self.name)
+            logger.warning(f"{self.what} did not drain in time; ended", worker=self.name)
             await self._end()
 
     def _tell(self, settings: Settings) -> None:
@@ -96,6 +100,20 @@ class WorkerProcess:
         if self._process and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+
+class WorkerProcess(ServingProcess):
+    """One deciding process."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        super().__init__("worker", name, ["exhook.worker", name], settings)
+
+
+class ApiProcess(ServingProcess):
+    """The management API of a server."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("API", "api", ["exhook.api.process"], settings)
 
 
 class BrokerProcess:

@@ -1,7 +1,7 @@
 """The life of the server, top to bottom: start, serve, drain, stop.
 
-The supervisor owns what there is one of: the policy watcher, the expiry sweeper, the embedded broker, the
-metrics port. The workers only decide.
+The supervisor owns what there is one of: the policy watcher, the expiry sweeper, the management API, the embedded
+broker, the metrics port. The workers only decide.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from exhook import metrics
 from exhook.faults import CannotStart
 from exhook.logs import configure, error_place, logger
 from exhook.policy import PolicyFiles
-from exhook.processes import BrokerProcess, WorkerProcess
+from exhook.processes import ApiProcess, BrokerProcess, WorkerProcess
 from exhook.settings import InvalidSettings, Settings, split_address
 from exhook.sweeping import Sweeper
 from store.database import Database
@@ -35,6 +35,7 @@ class Supervisor:
         self._keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
         self._policy = PolicyFiles(settings, self._keys)
         self._workers: list[WorkerProcess] = []
+        self._api: ApiProcess | None = None
         self._broker = BrokerProcess()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -54,6 +55,7 @@ class Supervisor:
             held = self._hold_port()
             await self._start_workers()
             self._start_metrics()
+            await self._start_api()
             await self._start_broker()
             self._watch()
             logger.info(
@@ -125,6 +127,18 @@ class Supervisor:
                     f"{self.settings.metrics}: cannot serve metrics there ({error.strerror}); choose another --metrics"
                 ) from None
 
+    async def _start_api(self) -> None:
+        if self.settings.api is None:
+            return
+        self._api = ApiProcess(self.settings)
+        host, _ = split_address(self.settings.api)
+        address = f"[{host}]" if ":" in host else host
+        address += f":{await self._api.start()}"
+        # Another one that takes its place serves the same port.
+        self.settings = self.settings.model_copy(update={"api": address})
+        self._api.settings = self.settings
+        logger.info("management API", address=address, tls=self.settings.api_tls_cert is not None)
+
     async def _start_broker(self) -> None:
         if self.settings.with_broker is not None:
             self.broker_port = await self._broker.start(self.settings.with_broker, self.settings.listen)
@@ -133,6 +147,8 @@ class Supervisor:
     def _watch(self) -> None:
         for worker in self._workers:
             self._keep_doing(worker.keep())
+        if self._api:
+            self._keep_doing(self._api.keep())
         self._keep_doing(self._broker.keep())
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         self._keep_doing(self._policy.watch())
@@ -159,12 +175,17 @@ class Supervisor:
             configure(self.settings)
             for worker in self._workers:
                 worker.reload(self.settings)
+            if self._api:
+                self._api.reload(self.settings)
             self._policy.settings = self.settings
         await self._policy.apply()
 
     async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if self._api:
+            # Before the workers: its last calls wait until these follow.
+            await self._api.stop(self.settings.drain_seconds)
         await self._broker.stop()
         await asyncio.gather(*(worker.stop(self.settings.drain_seconds) for worker in self._workers))
 

@@ -1,4 +1,4 @@
-"""The command `serve`: sets up what must be there before the server's modules are loaded, and runs it."""
+"""The commands `serve` and `api`: sets up what must be there before the server's modules are loaded, and runs it."""
 
 import asyncio
 import os
@@ -25,6 +25,20 @@ def serve(reload: Callable[[], Settings]) -> None:
 
         configure(settings)
         asyncio.run(Supervisor(settings, reload).run(ready=say_what_next))
+
+
+def serve_api(reload: Callable[[], Settings]) -> None:
+    """Serve the management API alone until SIGTERM or SIGINT; SIGHUP reads the settings anew.
+
+    Raises:
+        CannotStart, StoreUnavailable, SealError: it could not start.
+    """
+    settings = reload()
+    from exhook.api.standalone import run  # noqa: PLC0415 - what a server's supervisor does not need
+    from exhook.logs import configure  # noqa: PLC0415 - as above
+
+    configure(settings)
+    asyncio.run(run(settings, reload))
 
 
 def say_what_next(server: "Supervisor") -> None:

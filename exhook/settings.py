@@ -14,7 +14,8 @@ from exhook.listeners import ListenerRule
 PREFIX: Final = "EXHOOK_"
 RESTART_ONLY: Final = (
     "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "seal_key_file",
-    "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "hash_threads", "hash_queue", "verified_seconds",
+    "api", "api_tls_cert", "api_tls_key", "max_message_bytes", "max_metadata_bytes", "half_open_seconds",
+    "hash_threads", "hash_queue", "verified_seconds",
 )  # fmt: skip
 """Settings that SIGHUP does not change."""
 
@@ -32,8 +33,8 @@ class Settings(BaseModel):
     # Before `listen`, whose check asks for it.
     insecure: bool = Field(
         default=False,
-        description="Let `listen` be another address than loopback. The port answers whether a password is right "
-        "to anyone who reaches it: keep it in a private network.",
+        description="Let `listen`, and `api` without TLS, be other addresses than loopback. The one answers whether a "
+        "password is right to anyone who reaches it, the other is sent passwords: keep both in a private network.",
     )
     listen: str = Field(
         default="127.0.0.1:9000", description="Where brokers call, `ADDRESS:PORT`; port 0 takes any free one."
@@ -50,6 +51,16 @@ class Settings(BaseModel):
         description="Start the embedded MQTT broker (for trying; MQTT 3.1.1) on this port of 127.0.0.1.",
     )
     metrics: str | None = Field(default=None, description="Serve Prometheus metrics at `ADDRESS:PORT`.")
+    # Before `api`, whose check asks for them.
+    api_tls_cert: Path | None = Field(default=None, description="Certificate chain of the management API (PEM).")
+    api_tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    api: str | None = Field(
+        default=None,
+        description="Serve the management API at `ADDRESS:PORT`; loopback alone, unless it has a certificate.",
+    )
+    api_rate: float = Field(
+        default=500.0, ge=0, description="How many API calls a second an access key may sign; 0: no limit."
+    )
     instance: str = Field(
         default="",
         description="The instance that decides where no listener says otherwise; empty: the only one in the store.",
@@ -94,7 +105,7 @@ class Settings(BaseModel):
         default=5.0, ge=0, description="How long calls under way may take after SIGTERM, in s."
     )
 
-    @field_validator("listen", "metrics")
+    @field_validator("listen", "metrics", "api")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
@@ -107,6 +118,21 @@ class Settings(BaseModel):
         if not others.data.get("insecure", True) and not is_loopback(split_address(value)[0]):
             raise ValueError(
                 "is reached from other machines, unencrypted; "
+                "listen on 127.0.0.1, or say --insecure where the network is private"
+            )
+        return value
+
+    @field_validator("api")
+    @classmethod
+    def _secret_api(cls, value: str | None, others: ValidationInfo) -> str | None:
+        certificate, key = others.data.get("api_tls_cert"), others.data.get("api_tls_key")
+        if value is None:
+            return None
+        if (certificate is None) != (key is None):
+            raise ValueError("has a certificate without a key, or a key without a certificate; give both or neither")
+        if certificate is None and not others.data.get("insecure", True) and not is_loopback(split_address(value)[0]):
+            raise ValueError(
+                "is reached from other machines, unencrypted; give it --api-tls-cert and --api-tls-key, "
                 "listen on 127.0.0.1, or say --insecure where the network is private"
             )
         return value

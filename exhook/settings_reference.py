@@ -10,8 +10,8 @@ from exhook.listeners import ListenerRule
 from exhook.settings import PREFIX, RESTART_ONLY, Settings
 
 WITHOUT_FLAG: Final = frozenset({
-    "listeners", "decision_level", "poll_ms", "hash_threads", "hash_queue", "verified_seconds", "max_message_bytes",
-    "max_metadata_bytes", "half_open_seconds", "drain_seconds",
+    "listeners", "api_rate", "decision_level", "poll_ms", "hash_threads", "hash_queue", "verified_seconds",
+    "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "drain_seconds",
 })  # fmt: skip
 """Settings that seldom change: no flag of `exhook serve`, only variable and file."""
 

@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 from exhook import metrics
+from exhook.child import lines, say
 from exhook.decider import Decider
 from exhook.hashing import HashingPool
 from exhook.health import Health
@@ -147,41 +148,29 @@ def main() -> int:
 
 
 async def _run(name: str) -> int:
-    lines = _lines()
-    settings = Settings.model_validate(json.loads(await anext(lines)))
+    told = lines()
+    settings = Settings.model_validate(json.loads(await anext(told)))
     configure(settings, worker=name)
     try:
         worker = Worker(settings, SealKeys.from_environment(os.environ, settings.seal_key_file), name=name)
         port = await worker.start()
     except (StoreUnavailable, SealError, OSError) as error:
-        _say({"failed": str(error)})
+        say({"failed": str(error)})
         return 1
-    _say({"ready": port})
-    listening = asyncio.create_task(_listen(lines, worker))
+    say({"ready": port})
+    listening = asyncio.create_task(_listen(told, worker))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listening.cancel)
     await asyncio.wait([listening])
     await worker.stop()
     return 0
 
 
-async def _listen(lines: AsyncIterator[str], worker: Worker) -> None:
-    async for line in lines:
+async def _listen(told: AsyncIterator[str], worker: Worker) -> None:
+    async for line in told:
         settings = Settings.model_validate(json.loads(line))
         configure(settings, worker=worker.name)
         worker.reload(settings)
         logger.info("settings reloaded")
-
-
-async def _lines() -> AsyncIterator[str]:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield line.decode()
-
-
-def _say(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

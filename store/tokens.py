@@ -105,6 +105,34 @@ def issue(
         InvalidRecord: no, or too many, resources, or one that is no filter.
         StoreUnavailable: locked, read-only, full.
     """
+    with database.writing(actor=actor, source="api", now_ms=now_ms) as write:
+        return issue_in(
+            write,
+            access_key_id,
+            instance=instance,
+            actions=actions,
+            resources=resources,
+            expires_at=expires_at,
+            note=note,
+        )
+
+
+def issue_in(
+    write: Writing,
+    access_key_id: str,
+    *,
+    instance: str,
+    actions: TokenActions,
+    resources: Sequence[str],
+    expires_at: int,
+    note: str = "",
+) -> Issued:
+    """`issue` as a part of a write that may hold others.
+
+    Raises:
+        TokenRefused, InvalidRecord: as `issue`.
+    """
+    database, now_ms = write.database, write.now_ms
     if expires_at < now_ms + LEAST_MS:
         raise EndsTooSoon(f"a token that ends within {LEAST_MS // 1000} s from now; give it more time")
     token = Token(
@@ -116,11 +144,10 @@ def issue(
         expires_at=min(expires_at, now_ms + MOST_MS),
         note=note,
     )
-    with database.writing(actor=actor, source=token.source, now_ms=now_ms) as write:
-        access_key = _usable_key(database, access_key_id, instance, now_ms)
-        check_covered(access_key, grants_of(database, instance, access_key_id), token, now_ms)
-        keys = token_keys(database) or _add_key(write)
-        write.put(token)
+    access_key = _usable_key(database, access_key_id, instance, now_ms)
+    check_covered(access_key, grants_of(database, instance, access_key_id), token, now_ms)
+    keys = token_keys(database) or _add_key(write)
+    write.put(token)
     return Issued(keys.sign(token.token_id, token.expires_at or 0), token)
 
 

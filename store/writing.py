@@ -103,9 +103,9 @@ class Writing:
         try:
             yield
             self._check_quota(before)
-        except sqlite3.Error:
-            raise  # a full disk, say: the whole write is lost, and perhaps rolled back already
-        except Exception:
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                raise  # a full disk, say: the whole write is lost, and perhaps rolled back already
             self._connection.execute("ROLLBACK TO attempt")
             self._connection.execute("RELEASE attempt")
             self.counts = counts

@@ -22,9 +22,16 @@ class Batches(Generic[T, R]):
     """Hands items to `work` in a thread of its own; `work` gives a result or an exception for each, in their order."""
 
     def __init__(
-        self, name: str, work: Callable[[Sequence[T]], Sequence[R | Exception]], *, at_end: Callable[[], None]
+        self,
+        name: str,
+        work: Callable[[Sequence[T]], Sequence[R | Exception]],
+        *,
+        at_end: Callable[[], None],
+        at_once: int = MOST_AT_ONCE,
     ) -> None:
+        """`work` runs in a thread of this name with up to `at_once` items; `at_end` when that thread ends."""
         self._work = work
+        self._at_once = at_once
         self._at_end = at_end
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._something = threading.Condition()
@@ -72,7 +79,7 @@ class Batches(Generic[T, R]):
         with self._something:
             while not self._waiting and not self._closed:
                 self._something.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._at_once))]
 
 
 def _settle(futures: "Sequence[asyncio.Future[R]]", results: Sequence[R | Exception]) -> None:

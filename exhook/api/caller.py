@@ -35,9 +35,7 @@ class Caller:
 
 def not_permitted() -> Refusal:
     """One sentence for an instance that is unknown and one that is another's, so that nobody learns which exist."""
-    return Refusal(
-        "InstancePermissionCheckFailed", "no such instance, or this access key may not make this call there"
-    )
+    return Refusal("InstancePermissionCheckFailed", "no such instance, or this access key may not make this call there")
 
 
 def check_owner(record: Record, parameter: str, source: str) -> None:

@@ -44,9 +44,7 @@ def refresh(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing], 
     def write(writing: Writing) -> Body:
         old = _found(writing.database, instance, client_id)
         check_owner(old, "ClientId", SOURCE)
-        made = replace(
-            old, device_access_key_id=new_device_access_key_id(), secrets=(new_secret(writing.database),)
-        )
+        made = replace(old, device_access_key_id=new_device_access_key_id(), secrets=(new_secret(writing.database),))
         writing.put(made)
         return _shown(_stored(writing.database, made), _secret(made))
 
@@ -88,9 +86,7 @@ def query(asked: Parameters, _: Caller, instance: str) -> Callable[[Database], B
     skip = 0 if token else (number - 1) * size
 
     def read(database: Database) -> Body:
-        found, following = page(
-            database, DEVICE_CREDENTIALS, where, size=size, token=token, skip=skip, unsealed=False
-        )
+        found, following = page(database, DEVICE_CREDENTIALS, where, size=size, token=token, skip=skip, unsealed=False)
         shown = {
             "ClientIdList": [one.client_id for one in found],
             "NextToken": following,

@@ -88,9 +88,7 @@ def query(asked: Parameters, caller: Caller, instance: str) -> Callable[[Databas
     size, token = asked.number("Size", 1, MOST), asked.optional("NextToken", most=MOST_TOKEN)
 
     def read(database: Database) -> Body:
-        found, following = page(
-            database, IDENTITIES, where, size=size, token=token, unsealed=caller.key.reveal_secrets
-        )
+        found, following = page(database, IDENTITIES, where, size=size, token=token, unsealed=caller.key.reveal_secrets)
         return SUCCESS | {"Data": {"Results": [_shown(one, caller) for one in found], "NextToken": following}}
 
     return read

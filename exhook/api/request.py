@@ -64,9 +64,7 @@ class Request:
 
 def _pairs(text: bytes, place: str) -> Pairs:
     try:
-        pairs = parse_qsl(
-            text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
-        )
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
     except ValueError:
         raise Refusal.invalid(
             place, f"not URL-encoded UTF-8 of at most {MOST_PARAMETERS} parameters, as it must be"

@@ -33,7 +33,7 @@ def apply(asked: Parameters, caller: Caller, instance: str) -> Callable[[Writing
         try:
             issued = issue_in(
                 writing,
-                caller.key,
+                caller.key.access_key_id,
                 instance=instance,
                 actions=actions,
                 resources=resources,

@@ -1,15 +1,15 @@
 """The one writer of the API: calls that wait at the same time share a transaction, those of one key a revision."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from exhook.api.refusal import Refusal
 from store.clock import Clock
-from store.records import InvalidRecord
 from store.standing import StandingStore
-from store.writing import OverQuota, Writing
+from store.unavailable import StoreUnavailable
+from store.writing import Writing
 
 SOURCE: Final = "api"
 """The owner of every record that the API writes."""
@@ -64,5 +64,7 @@ def _attempt(write: Writing, job: Job) -> Body | Exception:
     try:
         with write.attempt():
             return job.write(write)
-    except (Refusal, InvalidRecord, OverQuota) as error:
+    except (sqlite3.OperationalError, StoreUnavailable):
+        raise  # no matter of this job alone
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's
         return error

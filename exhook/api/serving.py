@@ -1,0 +1,114 @@
+"""The API on a port: start, serve, drain, stop."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from functools import partial
+
+import uvicorn
+
+from exhook.api.api import Api
+from exhook.api.http import application
+from exhook.api.in_force import PATIENCE
+from exhook.api.protocol import BoundedProtocol
+from exhook.faults import CannotStart
+from exhook.settings import Settings, split_address
+from store.clock import Clock, now_ms
+from store.seal import SealKeys
+
+_KEEP_ALIVE_SECONDS = 75
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ApiServer:
+    """The API of one process."""
+
+    def __init__(
+        self, settings: Settings, keys: SealKeys, *, clock: Clock = now_ms, patience: float = PATIENCE
+    ) -> None:
+        self.settings = settings
+        self._make = partial(Api, settings, keys, clock=clock, patience=patience)
+        self._api: Api | None = None
+        self._server: _Quiet | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Begin to serve; the port.
+
+        Raises:
+            CannotStart: the address is taken, or certificate and key cannot be read.
+            StoreUnavailable: the runtime file cannot be opened.
+        """
+        listening = _bound(self.settings)
+        for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+            # It would log tracebacks, whose frames may show what a request held.
+            logging.getLogger(name).disabled = True
+        self._api = self._make()
+        self._server = _Quiet(_config(self.settings, self._api))
+        self._serving = asyncio.create_task(self._server.serve([listening]))
+        while not self._server.started:
+            if self._serving.done():
+                raise CannotStart(f"{self.settings.api}: the API did not come to serve")
+            await asyncio.sleep(0.005)
+        return int(listening.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take no new call; those under way get `drain_seconds`."""
+        if self._server and self._serving:
+            self._server.should_exit = True
+            await asyncio.wait([self._serving])
+        if self._api:
+            self._api.close()
+
+    def reload(self, settings: Settings) -> None:
+        """Take on the settings that need no restart."""
+        self.settings = settings
+        if self._api:
+            self._api.reload(settings)
+
+
+def _bound(settings: Settings) -> socket.socket:
+    if settings.api is None:
+        raise CannotStart("no address for the API; give one by --api ADDRESS:PORT, or EXHOOK_API")
+    host, port = split_address(settings.api)
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise CannotStart(
+            f"{settings.api}: the API cannot listen there ({error.strerror}); choose another --api"
+        ) from None
+
+
+def _config(settings: Settings, api: Api) -> uvicorn.Config:
+    config = uvicorn.Config(
+        application(api),
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        ssl_certfile=settings.api_tls_cert,
+        ssl_keyfile=settings.api_tls_key,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise CannotStart(
+            f"{settings.api_tls_cert}: certificate and key cannot be used ({error.strerror or 'not PEM'}); "
+            "see --api-tls-cert and --api-tls-key"
+        ) from None
+    return config
