@@ -31,24 +31,33 @@ class Server:
     """The processes that answer calls."""
     started_seconds: float
     """From the command to serving."""
+    api_port: int = 0
+    api_pid: int = 0
 
 
 @contextmanager
-def exhook(db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...]) -> Iterator[Server]:
-    """`exhook serve` on a store, with default settings."""
+def exhook(
+    db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...], api: bool = False
+) -> Iterator[Server]:
+    """`exhook serve` on a store, with default settings; with the management API, without its limit, where asked."""
     log = db.with_name(f"{db.stem}.log")
     command = ["-m", "exhook", "serve", "--db", str(db), "--listen", "127.0.0.1:0", "--log-format", "json"]
     command += ["--workers", str(workers), "--seal-key-file", str(key_file)]
+    if api:
+        settings = db.with_name("bench.toml")
+        settings.write_text("api_rate = 0\n")
+        command += ["--api", "127.0.0.1:0", "--config", str(settings)]
     began = time.perf_counter()
     with log.open("w") as stderr, _process(command, cores, stderr=stderr) as process:
-        port = int(_serving(process, log)["address"].rpartition(":")[2])
+        port = _port(_said(process, log, "serving"))
         took = time.perf_counter() - began
         runtime = Runtime.open(db)
         try:
             pids = tuple(worker.pid for worker in _all_of(runtime, workers))
         finally:
             runtime.close()
-        yield Server("exhook", port, pids, took)
+        api_port = _port(_said(process, log, "management API")) if api else 0
+        yield Server("exhook", port, pids, took, api_port, _api_pid(process.pid) if api else 0)
 
 
 @contextmanager
@@ -83,16 +92,28 @@ def _process(arguments: list[str], cores: tuple[int, ...], **more: Any) -> Itera
             process.stdout.close()
 
 
-def _serving(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
+def _said(process: subprocess.Popen[str], log: Path, event: str) -> dict[str, Any]:
     """The line that says that it serves."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         for line in log.read_text().splitlines():
-            if '"serving"' in line:
+            if f'"{event}"' in line:
                 said: dict[str, Any] = json.loads(line)
                 return said
         time.sleep(0.002)
     raise RuntimeError(f"exhook did not come to serve; it says: {log.read_text()[-2000:]}")
+
+
+def _port(line: dict[str, Any]) -> int:
+    return int(line["address"].rpartition(":")[2])
+
+
+def _api_pid(supervisor: int) -> int:
+    """The API's process among the supervisor's children."""
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        if b"exhook.api.process" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise RuntimeError("the server has no process for its API")
 
 
 def _all_of(runtime: Runtime, workers: int) -> list[Any]:

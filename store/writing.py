@@ -44,6 +44,7 @@ class Writing:
         self._connection: sqlite3.Connection = database.connection
         self._before = self._held()
         self._additions = Additions(self._connection, database.keys, revision=self.revision, now_ms=now_ms)
+        self._quotas: dict[str, int] | None = None
         self._connection.execute(
             "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
             (self.revision, now_ms, actor, source, commit, checksum),
@@ -98,11 +99,17 @@ class Writing:
             OverQuota: the part exceeds an instance's quota, and makes it hold more than before.
         """
         self._additions.flush()
-        counts, before = Counter(self.counts), self._held()
+        counts = Counter(self.counts)
+        if self._quotas is None:
+            # Asked once: parts that share a revision are calls, and no call changes a quota.
+            self._quotas = self._limits()
+        before = self._held() if self._quotas else {}
         self._connection.execute("SAVEPOINT attempt")
         try:
             yield
-            self._check_quota(before)
+            self._additions.flush()
+            if self._quotas:
+                self._check_quota(self._quotas, before)
         except Exception as error:
             if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
                 raise  # a full disk, say: the whole write is lost, and perhaps rolled back already
@@ -144,7 +151,7 @@ class Writing:
         if not self.counts:
             self._connection.execute("DELETE FROM revisions WHERE revision = ?", (self.revision,))
             return
-        self._check_quota(self._before)
+        self._check_quota(self._limits(), self._before)
         self._connection.execute(
             "UPDATE revisions SET added = ?, changed = ?, removed = ?, expired = ? WHERE revision = ?",
             (*(self.counts[operation] for operation in Operation), self.revision),
@@ -184,11 +191,14 @@ class Writing:
         )
         return dict(rows.fetchall())
 
-    def _check_quota(self, before: dict[str, int]) -> None:
+    def _limits(self) -> dict[str, int]:
+        """The quota of each instance that has one."""
+        rows = self._connection.execute("SELECT name, record_quota FROM instances WHERE record_quota IS NOT NULL")
+        return dict(rows.fetchall())
+
+    def _check_quota(self, quotas: dict[str, int], before: dict[str, int]) -> None:
         held = self._held()
-        for instance, quota in self._connection.execute(
-            "SELECT name, record_quota FROM instances WHERE record_quota IS NOT NULL"
-        ):
+        for instance, quota in quotas.items():
             count = held.get(instance, 0)
             if count > quota and count > before.get(instance, 0):
                 raise OverQuota(instance, count, quota)

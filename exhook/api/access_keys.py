@@ -1,6 +1,8 @@
 """The access keys of the store, as they are now: a key that is switched off signs no further call."""
 
+import time
 from pathlib import Path
+from typing import Final
 
 from store.account_records import AccessKey
 from store.clock import Clock
@@ -8,6 +10,9 @@ from store.seal import SealKeys
 from store.standing import StandingStore
 from store.tables import ACCESS_KEYS
 from store.unavailable import told_clearly
+
+LOOK_SECONDS: Final = 0.01
+"""How often the store is asked whether it changed; the workers ask every 20 ms or so."""
 
 
 class AccessKeys:
@@ -17,6 +22,7 @@ class AccessKeys:
         self._store = StandingStore(path, keys)
         self._clock = clock
         self._known: dict[str, AccessKey] = {}
+        self._look_at = 0.0
         self._seen: tuple[int, int] = (0, 0)
 
     def close(self) -> None:
@@ -28,19 +34,24 @@ class AccessKeys:
         Raises:
             StoreUnavailable, SealError: it cannot be read.
         """
-        with told_clearly(self._store.path):
-            database = self._store.database
-            (version,) = database.connection.execute("PRAGMA data_version").fetchone()
-            seen = (id(database), version)
-            if seen != self._seen:
-                self._known.clear()
-                self._seen = seen
-            if access_key_id not in self._known:
-                found = database.get(ACCESS_KEYS, (access_key_id,))
-                if found is None:
-                    return None  # not remembered: ids that are not there are without number
-                self._known[access_key_id] = found
-            return self._known[access_key_id]
+        if time.monotonic() >= self._look_at:
+            with told_clearly(self._store.path):
+                self._look()
+        if (known := self._known.get(access_key_id)) is not None:
+            return known
+        found = self._store.database.get(ACCESS_KEYS, (access_key_id,))
+        if found is not None:  # ids that are not there are without number, and not remembered
+            self._known[access_key_id] = found
+        return found
+
+    def _look(self) -> None:
+        """Forget the keys where somebody committed, or another store took the place of this one."""
+        database = self._store.database
+        (version,) = database.connection.execute("PRAGMA data_version").fetchone()
+        if (seen := (id(database), version)) != self._seen:
+            self._known.clear()
+            self._seen = seen
+        self._look_at = time.monotonic() + LOOK_SECONDS
 
     def signing(self, access_key_id: str) -> tuple[list[bytes], bool] | None:
         """The secrets that sign for an id now, and whether the key is in use; None where there is none.

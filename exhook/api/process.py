@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from exhook.api.serving import ApiServer
+from exhook.api.serving import ApiServer, take_turns
 from exhook.child import lines, say
 from exhook.faults import CannotStart
 from exhook.logs import configure, logger
@@ -20,6 +20,7 @@ from store.unavailable import StoreUnavailable
 
 def main() -> int:
     """Serve until standard input ends or SIGTERM comes; the exit code."""
+    take_turns()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return asyncio.run(_run())

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from exhook.api.serving import ApiServer
+from exhook.api.serving import ApiServer, take_turns
 from exhook.logs import configure, logger
 from exhook.settings import InvalidSettings, Settings, split_address
 from store.seal import SealKeys
@@ -17,6 +17,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     Raises:
         CannotStart, StoreUnavailable, SealError: it could not start.
     """
+    take_turns()
     server = ApiServer(settings, SealKeys.from_environment(os.environ, settings.seal_key_file))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
