@@ -229,9 +229,7 @@ def m004_nonces(database: SqliteDatabase) -> None:
     database.conn.execute("CREATE INDEX nonces_by_time ON nonces (until)")
 
 
-STEPS: Final = frozenset(
-    {m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__, m004_nonces.__name__}
-)
+STEPS: Final = frozenset({m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__, m004_nonces.__name__})
 
 
 def _newest(denials: Iterable[Denial]) -> list[Denial]:

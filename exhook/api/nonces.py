@@ -7,6 +7,7 @@ from pathlib import Path
 from exhook.api.claim import SKEW_MS, Claim
 from exhook.api.refusal import Refusal
 from store.clock import Clock
+from store.nonces import SpentNonces
 from store.runtime import Runtime
 
 _DIGEST_BYTES = 16
@@ -19,6 +20,7 @@ class Nonces:
         self._store = store
         self._clock = clock
         self._runtime: Runtime | None = None
+        self._spent: SpentNonces | None = None
 
     def spend(self, claims: Sequence[Claim]) -> list[bool | Exception]:
         """For each claim, whether its nonce was a new one; with a refusal where it was not.
@@ -26,9 +28,10 @@ class Nonces:
         Raises:
             StoreUnavailable: the runtime file cannot be written; then no call can be let in.
         """
-        if self._runtime is None:
+        if self._spent is None:
             self._runtime = Runtime.open(self._store)
-        fresh = self._runtime.spend([(_digest(claim), claim.at_ms + SKEW_MS) for claim in claims], self._clock())
+            self._spent = SpentNonces(self._runtime)
+        fresh = self._spent.spend([(_digest(claim), claim.at_ms + SKEW_MS) for claim in claims], self._clock())
         return [one or Refusal("SignatureNonceUsed", "this nonce was used; sign each call anew") for one in fresh]
 
     def close(self) -> None:

@@ -41,7 +41,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("api")
     store = make_store(folder / "exhook.db")
     _of_a_file(store)
-    with Server(folder, "--api", "127.0.0.1:0", "--workers", "2", "--instance", INSTANCE, EXHOOK_API_RATE="0") as server:
+    with Server(
+        folder, "--api", "127.0.0.1:0", "--workers", "2", "--instance", INSTANCE, EXHOOK_API_RATE="0"
+    ) as server:
         yield Running(server, store, api_port(server))
 
 
