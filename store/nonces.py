@@ -1,4 +1,4 @@
-"""Nonces in the runtime file: a signed call is let in once, also by another process, or by one that was started anew."""
+"""Nonces in the runtime file: a signed call is let in once, by whichever process, and after any restart."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -51,6 +52,7 @@ class ApiServer:
             CannotStart: the address is taken, or certificate and key cannot be read.
             StoreUnavailable: the runtime file cannot be opened.
         """
+        _check_certificate(self.settings)
         listening = _bound(self.settings)
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
             # It would log tracebacks, whose frames may show what a request held.
@@ -69,6 +71,8 @@ class ApiServer:
         if self._server and self._serving:
             self._server.should_exit = True
             await asyncio.wait([self._serving])
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()  # who does not close in time what is encrypted, say
         if self._api:
             self._api.close()
 
@@ -99,8 +103,21 @@ def _bound(settings: Settings) -> socket.socket:
         ) from None
 
 
+def _check_certificate(settings: Settings) -> None:
+    """See that certificate and key can be used, before anything is opened."""
+    if settings.api_tls_cert is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.api_tls_cert, settings.api_tls_key)
+    except OSError as error:
+        raise CannotStart(
+            f"{settings.api_tls_cert}: certificate and key cannot be used ({error.strerror or 'no PEM'}); "
+            "see --api-tls-cert and --api-tls-key"
+        ) from None
+
+
 def _config(settings: Settings, api: Api) -> uvicorn.Config:
-    config = uvicorn.Config(
+    return uvicorn.Config(
         application(api),
         http=BoundedProtocol,
         ws="none",
@@ -115,11 +132,3 @@ def _config(settings: Settings, api: Api) -> uvicorn.Config:
         ssl_certfile=settings.api_tls_cert,
         ssl_keyfile=settings.api_tls_key,
     )
-    try:
-        config.load()
-    except OSError as error:
-        raise CannotStart(
-            f"{settings.api_tls_cert}: certificate and key cannot be used ({error.strerror or 'not PEM'}); "
-            "see --api-tls-cert and --api-tls-key"
-        ) from None
-    return config

@@ -143,7 +143,8 @@ class Said:
 
     @property
     def code(self) -> str:
-        return str(self.body.get("Code", ""))
+        """Of a refusal; nothing where all went well."""
+        return str(self.body["Code"]) if self.status >= 400 else ""
 
 
 def send(port: int, request: Request, *, path: str = "/", method: str = "") -> Said:
