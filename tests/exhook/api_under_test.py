@@ -1,4 +1,4 @@
-"""The management API under test: a store with access keys, requests signed by the vendor's own code, and its clients."""
+"""The management API under test: a store with access keys, calls signed by the vendor's own code, its clients."""
 
 import asyncio
 import hashlib

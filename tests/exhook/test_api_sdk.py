@@ -1,5 +1,6 @@
 """Every call of the management API through the vendor's own clients, against a running server of two workers."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ def plain(running: Running) -> Sdk:
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A name that no other test uses."""
-    return request.node.name.replace("test_", "").replace("[", "-").rstrip("]")[-40:] + " ü+&/"
+    return str(request.node.name).replace("test_", "").replace("[", "-").rstrip("]")[-40:] + " ü+&/"
 
 
 def without_id(answer: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +198,7 @@ def test_the_older_client(running: Running) -> None:
         request.set_endpoint(f"127.0.0.1:{running.port}")
         for parameter, value in {"InstanceId": INSTANCE, **parameters}.items():
             getattr(request, f"set_{parameter}")(value)
-        return __import__("json").loads(client.do_action_with_exception(request))
+        return json.loads(client.do_action_with_exception(request))
 
     made = call(ApplyTokenRequest, Resources="a/+,b/#", Actions="R", ExpireTime=str(now_ms() + HOUR_MS))["Token"]
     assert call(QueryTokenRequest, Token=made)["TokenStatus"] is True
@@ -229,7 +230,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("UpdateCustomAuthIdentity", {**IDENTITY, "Username": "filed"}, "InvalidParameter.Username"),
     ("DeleteCustomAuthIdentity", {"Username": "filed", "IdentityType": "USER"}, "InvalidParameter.Username"),
     ("UpdateCustomAuthIdentity", {**IDENTITY, "Username": "missing"}, "InvalidParameter.Username"),
-    *(("AddCustomAuthPermission", {**PERMISSION, missing: ""}, f"InvalidParameter.{missing}") for missing in PERMISSION),
+    *(("AddCustomAuthPermission", {**PERMISSION, missing: ""}, f"InvalidParameter.{missing}")
+      for missing in PERMISSION),
     ("AddCustomAuthPermission", {**PERMISSION, "Topic": "a/#/b"}, "InvalidParameter.Topic"),
     ("AddCustomAuthPermission", {**PERMISSION, "Topic": "$share/g/a"}, "InvalidParameter.Topic"),
     ("AddCustomAuthPermission", {**PERMISSION, "IdentityType": "ALL"}, "InvalidParameter.IdentityType"),
@@ -358,7 +360,7 @@ def test_no_token_for_more_than_the_key_may_do_itself(running: Running) -> None:
         assert (error.code, error.status_code) == ("PermissionCheckFailed", 400)
 
 
-def test_an_end_over_thirty_days_is_cut_in_silence(running: Running, plain: Sdk) -> None:
+def test_an_end_over_thirty_days_is_cut_in_silence(plain: Sdk) -> None:
     token = plain("ApplyToken", Resources="a", Actions="R", ExpireTime=now_ms() + 365 * 24 * HOUR_MS)["Token"]
     assert int(token.split(".")[3]) <= now_ms() + 30 * 24 * HOUR_MS
 

@@ -75,7 +75,12 @@ def store(tmp_path: Path) -> Store:
 def serve(store: Store) -> Serve:
     @asynccontextmanager
     async def serving(*, patience: float = 5.0, **settings: Any) -> AsyncIterator[Served]:
-        given = {"api": "127.0.0.1:0", "api_rate": 0.0, "drain_seconds": 1.0, "log_format": "json"} | settings
+        given: dict[str, Any] = {
+            "api": "127.0.0.1:0",
+            "api_rate": 0.0,
+            "drain_seconds": 1.0,
+            "log_format": "json",
+        } | settings
         chosen = Settings(db=store.path, **given)
         configure(chosen)
         server = ApiServer(chosen, store.keys, patience=patience)
@@ -149,7 +154,7 @@ async def test_the_vendors_client_reads_the_time_to_wait(serve: Serve) -> None:
     assert 1 <= error.retry_after <= 10_000
 
 
-async def test_the_quota_holds_also_for_calls_that_come_at_once(tmp_path: Path, serve: Serve, store: Store) -> None:
+async def test_the_quota_holds_also_for_calls_that_come_at_once(serve: Serve, store: Store) -> None:
     store.path.unlink()
     make_store(store.path, record_quota=4)  # one permission stands there
     async with serve() as served:
@@ -327,9 +332,12 @@ async def test_large_heads_are_refused_before_they_have_come(serve: Serve) -> No
         assert (await served.send(Signed())).status == 200
 
 
-@pytest.mark.parametrize(
-    "noise", [b"\x16\x03\x01\x02\0", b"GET\r\n\r\n", b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
-)
+NOISE = (
+    b"\x16\x03\x01\x02\0", b"GET\r\n\r\n", b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", NOISE, ids=["TLS", "a torn line", "NUL", "HTTP 9", "HTTP 2"])
 async def test_noise_is_answered_in_json_and_harms_nobody(serve: Serve, noise: bytes) -> None:
     async with serve() as served:
         said = await served.raw(noise)

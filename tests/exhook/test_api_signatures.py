@@ -70,7 +70,7 @@ def test_a_query_may_be_escaped_otherwise_and_stand_in_another_order(sign: Calla
     pairs = [
         f"{quote(name)}={quote(value).replace('%20', '+').replace('~', '%7e')}" for name, value in request.query_pairs
     ]
-    assert judged(replace(request, query="&".join(reversed(pairs)).encode("ascii")))
+    judged(replace(request, query="&".join(reversed(pairs)).encode("ascii")))
 
 
 @WAYS
@@ -123,17 +123,18 @@ def test_no_signed_header_may_be_changed_or_missing(name: bytes) -> None:
         with pytest.raises(Refusal) as refused:
             judged(with_header(request, name, *values))
         assert refused.value.code in {
-            "SignatureDoesNotMatch", "InvalidTimeStamp.Expired", "InvalidTimeStamp.Format", "InvalidParameter.ContentType",
+            "SignatureDoesNotMatch", "InvalidTimeStamp.Expired", "InvalidTimeStamp.Format",
+            "InvalidParameter.ContentType",
         }  # fmt: skip
 
 
 def test_headers_that_a_proxy_adds_do_not_matter() -> None:
-    assert judged(with_header(call().v3(), b"x-forwarded-for", b"10.0.0.1"))
+    judged(with_header(call().v3(), b"x-forwarded-for", b"10.0.0.1"))
 
 
 def test_an_unknown_header_that_was_signed_counts() -> None:
     request = call().v3(**{"x-trace": "  7 "})
-    assert judged(request)
+    judged(request)
     assert code(with_header(request, b"x-trace", b"8")) == "SignatureDoesNotMatch"
 
 
@@ -200,20 +201,20 @@ def test_parameters_of_rpc_signing(change: dict[str, str], refused: str) -> None
 
 
 def test_what_rpc_clients_send_besides_is_let_in() -> None:
-    assert judged(call().v2(SignatureType="", RegionId="cn-hangzhou", SecurityToken=""))
+    judged(call().v2(SignatureType="", RegionId="cn-hangzhou", SecurityToken=""))
 
 
 @WAYS
 @pytest.mark.parametrize("side", [-1, 1])
 def test_a_call_of_another_time_is_refused(sign: Callable[..., Request], side: int) -> None:
-    assert judged(sign(call(at_ms=NOW + side * SKEW_MS)))
+    judged(sign(call(at_ms=NOW + side * SKEW_MS)))
     assert code(sign(call(at_ms=NOW + side * (SKEW_MS + 1000)))) == "InvalidTimeStamp.Expired"
 
 
 @WAYS
 def test_either_of_two_live_secrets_signs(sign: Callable[..., Request]) -> None:
     for secret in ("old", "new"):
-        assert judged(sign(call(key="AKtwo", secret=secret)))
+        judged(sign(call(key="AKtwo", secret=secret)))
     assert code(sign(call(key="AKtwo", secret="other"))) == "SignatureDoesNotMatch"
 
 
