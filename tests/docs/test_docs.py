@@ -164,6 +164,7 @@ def _serve(command: Command, folder: Path, variables: Mapping[str, str]) -> None
     """Serve, on free ports, until it says that it does; then end it."""
     flags = ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--log-format", "json"]
     flags += ["--with-broker", "0"] if "--with-broker" in command.line else []
+    flags += ["--api", "127.0.0.1:0"] if "--api" in command.line else []
     line = re.sub(r" --with-broker(?! \d)", "", command.line)
     with subprocess.Popen(
         [*shlex.split(line), *flags],
