@@ -41,6 +41,7 @@ generate: $(STAMP)  ## protos/*_pb2.py from protos/*.proto, and the JSON Schema 
 bench: $(STAMP)  ## prints tables; takes minutes
 	$(BIN)/python bench/decisions.py
 	$(BIN)/python bench/sync.py
+	$(BIN)/python bench/api.py
 
 soak: $(STAMP)  ## what only real time shows
 	$(BIN)/python -m pytest -m soak --timeout 1200

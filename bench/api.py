@@ -8,13 +8,13 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from api_load import ACCESS_KEY, ACCESS_SECRET, ACTION
 from filling import INSTANCE, fill, make_keys
@@ -30,6 +30,8 @@ from store.database import Database
 from store.key_material import secret_of
 from store.seal import SealKeys
 from store.tables import IDENTITIES
+
+T = TypeVar("T")
 
 RECORDS: Final = 20_000
 """Identities that stand in the store before, and as many permissions."""
@@ -72,12 +74,10 @@ async def _measure(server: Server, db: Path, keys: SealKeys, effort: Effort) -> 
         f"{effort.connections} connections, one call at a time each; each answer comes when the worker follows. "
         "Signed as the SDK signs, by a process beside; all share the machine's cores.",
     )
-    calm = await _deciding(server, table, asyncio.create_task(asyncio.sleep(effort.calm_seconds)))
+    calm, _ = await _deciding(server, table, asyncio.sleep(effort.calm_seconds))
     before = resident_mib(server.api_pid)
     cpu = cpu_seconds(server.api_pid)
-    loading = asyncio.create_task(_load(server.api_port, effort))
-    busy = await _deciding(server, table, loading)
-    loaded = await loading
+    busy, loaded = await _deciding(server, table, _load(server.api_port, effort))
     cpu = cpu_seconds(server.api_pid) - cpu
     took: list[float] = loaded["took"]
     with Database.open(db, keys) as database:
@@ -100,13 +100,13 @@ async def _measure(server: Server, db: Path, keys: SealKeys, effort: Effort) -> 
     return table
 
 
-async def _deciding(server: Server, table: Table, until: "asyncio.Task[Any]") -> list[float]:
-    """Have clients publish, one after the other, for as long as something runs; seconds that each answer took."""
+async def _deciding(server: Server, table: Table, beside: Coroutine[Any, Any, T]) -> tuple[list[float], T]:
+    """Have clients publish, one after the other, while something runs; seconds of each answer, and what came of it."""
     connection = await Connection.open(server.port)
     questions = [publish(number, allowed=number % 2 == 0) for number in range(CLIENTS)]
     for question in questions:
         await connection.ask(question)
-    took: list[float] = []
+    until, took = asyncio.create_task(beside), list[float]()
     while not until.done():
         question = questions[len(took) % len(questions)]
         began = perf_counter()
@@ -115,7 +115,7 @@ async def _deciding(server: Server, table: Table, until: "asyncio.Task[Any]") ->
         table.check([answer], [question.answer])
         await asyncio.sleep(PAUSE_SECONDS)
     connection.close()
-    return took
+    return took, await until
 
 
 async def _load(port: int, effort: Effort) -> dict[str, Any]:

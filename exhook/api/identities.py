@@ -31,13 +31,21 @@ def add(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing], Body
     mode = asked.optional_choice("SignMode", _MODES) or SignMode.ORIGIN
 
     def write(writing: Writing) -> Body:
+        wanted = Identity(
+            instance=instance,
+            identity_type=IdentityType(key[1]),
+            username=key[2],
+            client_id=key[3],
+            sign_mode=mode,
+            secrets=(secret_of(writing.database, value, _SECRET_ID),),
+            source=SOURCE,
+        )
         old = writing.database.get(IDENTITIES, key)
-        if old is not None:
-            check_owner(old, "Username", SOURCE)
-        writing.put(Identity(
-            instance=instance, identity_type=IdentityType(key[1]), username=key[2], client_id=key[3], sign_mode=mode,
-            secrets=(secret_of(writing.database, value, _SECRET_ID),), source=SOURCE,
-        ))  # fmt: skip
+        if old is None:
+            writing.add(wanted)
+            return SUCCESS
+        check_owner(old, "Username", SOURCE)
+        writing.put(wanted)
         return SUCCESS
 
     return write

@@ -13,6 +13,7 @@ from store.records import Action
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
+import api
 import decisions
 import pure_core
 import reading
@@ -90,6 +91,38 @@ def test_every_table_has_all_its_rows_and_checked_its_answers(
         for row in table["rows"]:
             assert f"| {row[0]} |" in printed
             assert all(figure > 0 for figure in row[1:] if not isinstance(figure, str))
+
+
+API_ROWS = [
+    "calls per second",
+    "a call, p50, ms",
+    "a call, p99, ms",
+    "CPU of the API process a call, µs",
+    "revisions (commits)",
+    "memory of the API process before, MiB",
+    "memory of the API process after, MiB",
+    "memory of the worker after, MiB",
+    "authorize, p50 before, ms",
+    "authorize, p50 meanwhile, ms",
+    "authorize, p50, ratio",
+    "authorize, p99 before, ms",
+    "authorize, p99 meanwhile, ms",
+]
+
+
+def test_the_table_of_the_management_api_has_all_its_rows_and_checked_its_answers() -> None:
+    table = api.run(api.Effort(calls=100, connections=8, records=300, calm_seconds=0.1))
+    assert [row[0] for row in table.rows] == API_ROWS
+    assert all(isinstance(figure, int | float) and figure > 0 for _, figure in table.rows)
+    # Every call, every identity counted in the store, and some decisions.
+    assert table.answers > 101
+
+
+def test_an_upload_that_is_refused_gets_no_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "INSTANCE", "mqtt-another")
+    with pytest.raises(WrongAnswer, match="refused"):
+        api.run(api.Effort(calls=4, connections=2, records=300, calm_seconds=0.0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_load_does_not_count_a_wrong_answer() -> None:

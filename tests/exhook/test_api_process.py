@@ -209,12 +209,12 @@ def alone(db: Path) -> Iterator[int]:
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr, env=environment)
 
-    def line() -> Line | None:
+    def line() -> Line:
         assert process.poll() is None, log.read_text()
-        return next((_parsed(text) for text in log.read_text().splitlines() if '"management API"' in text), None)
+        return next((_parsed(text) for text in log.read_text().splitlines() if '"management API"' in text), {})
 
     try:
-        yield port_of(until(line) or {})
+        yield port_of(until(line))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0, log.read_text()
     finally:

@@ -224,6 +224,7 @@ class TestReload:
             "log_format": "json", "decisions": "none", "decision_level": "debug", "poll_ms": 1, "hash_threads": 1,
             "hash_queue": 1, "verified_seconds": 1.0, "max_message_bytes": 2**19, "max_metadata_bytes": 2**13,
             "half_open_seconds": 1.0, "drain_seconds": 1.0,
+            "api": "127.0.0.1:1", "api_tls_cert": Path("x"), "api_tls_key": Path("x"), "api_rate": 1.0,
         }  # fmt: skip
         assert other.keys() | {"carrier"} == Settings.model_fields.keys()
         kept = Settings(**other).kept_until_restart(running)
