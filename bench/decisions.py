@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     machine = describe()
     began = perf_counter()
     tables = run(effort)
-    print(f"# Decisions\n\n{machine}\n")
+    print(f"# Decisions\n\n{machine} All figures are medians of several rounds.\n")
     for table in tables:
         print(table.markdown())
     print(f"The whole run took {perf_counter() - began:.0f} s.")

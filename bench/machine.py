@@ -34,7 +34,7 @@ def describe() -> str:
         if load > BUSY_SHARE * cores
         else f"Load average {load:.1f} before the start."
     )
-    return f"{', '.join(parts)}.\n{busy} All figures are medians of several rounds."
+    return f"{', '.join(parts)}.\n{busy}"
 
 
 def load_core() -> int:
