@@ -461,3 +461,16 @@ def test_each_answer_has_its_line_in_the_log(running: Running, plain: Sdk) -> No
     assert line["access_key"] == KEY
     error = plain.refused("QueryCustomAuthIdentity", Size=0)
     assert running.server.line("api call", request_id=error.data["RequestId"])["code"] == "InvalidParameter.Size"
+
+
+def test_no_secret_stands_in_the_log_or_the_runtime_file(running: Running, plain: Sdk) -> None:
+    plain("AddCustomAuthIdentity", **{**IDENTITY, "Secret": "canary-sdk-91c2"})
+    plain.refused("AddCustomAuthIdentity", **{**IDENTITY, "Secret": "canary-sdk-91c2", "IdentityType": "x"})
+    credential = plain("RegisterDeviceCredential", ClientId="canary")["DeviceCredential"]
+    token = plain("ApplyToken", Resources="a", Actions="R", ExpireTime=now_ms() + HOUR_MS)["Token"]
+    request_id = plain.refused("RevokeToken", Token=token + "x").data["RequestId"]
+    running.server.line("api call", request_id=request_id)
+    runtime = b"".join(file.read_bytes() for file in running.store.path.parent.glob("*.runtime.db*"))
+    for secret in ("canary-sdk-91c2", credential["DeviceAccessKeySecret"], token, SECRET):
+        assert secret not in running.server.said
+        assert secret.encode() not in runtime
