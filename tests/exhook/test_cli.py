@@ -19,7 +19,7 @@ from exhook.commands_seal_key import seal_key_app
 from store.sync.exit_codes import ExitCode
 
 COMMANDS = (
-    (), ("serve",), ("demo",), ("sign",), ("settings",), ("explain",), ("explain", "connect"), ("explain", "publish"),
+    (), ("serve",), ("api",), ("demo",), ("sign",), ("settings",), ("explain",), ("explain", "connect"), ("explain", "publish"),
     ("explain", "subscribe"), ("seal-key",), ("seal-key", "new"), ("seal-key", "rotate"),
 )  # fmt: skip
 
