@@ -19,8 +19,9 @@ from exhook.commands_seal_key import seal_key_app
 from store.sync.exit_codes import ExitCode
 
 COMMANDS = (
-    (), ("serve",), ("api",), ("demo",), ("sign",), ("settings",), ("explain",), ("explain", "connect"), ("explain", "publish"),
-    ("explain", "subscribe"), ("seal-key",), ("seal-key", "new"), ("seal-key", "rotate"),
+    (), ("serve",), ("api",), ("demo",), ("sign",), ("settings",), ("explain",), ("explain", "connect"),
+    ("explain", "publish"), ("explain", "subscribe"), ("seal-key",), ("seal-key", "new"), ("seal-key", "rotate"),
+    ("access-key",), ("token",), ("token-key",),
 )  # fmt: skip
 
 
