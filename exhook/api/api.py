@@ -71,7 +71,7 @@ class Api:
     ) -> None:
         """Raises StoreUnavailable: the runtime file cannot be opened."""
         self._clock = clock
-        self._in_force = InForce(settings.db, patience)
+        self._in_force = InForce(settings.db, clock, patience)
         self._access_keys = AccessKeys(settings.db, keys, clock)
         self._rate = Rate(settings.api_rate, time.monotonic)
         nonces, readable, writable = Nonces(settings.db, clock), *(StandingStore(settings.db, keys) for _ in range(2))

@@ -7,10 +7,14 @@ from typing import Final
 
 from exhook.api.refusal import Refusal
 from exhook.logs import logger
+from store.clock import Clock
 from store.runtime import Runtime
 
 LOOK_SECONDS: Final = 0.003
 """How often the runtime file is looked at, while someone waits."""
+
+SILENT_MS: Final = 30_000
+"""A worker that has said nothing for so long (it speaks every second) is gone, and another process has its number."""
 
 PATIENCE: Final = 5.0
 """How long a call waits, in seconds; the workers take 20 ms or so."""
@@ -19,8 +23,9 @@ PATIENCE: Final = 5.0
 class InForce:
     """The revision that all workers have, as they say themselves. Used by one event loop."""
 
-    def __init__(self, store: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, store: Path, clock: Clock, patience: float = PATIENCE) -> None:
         """Raises StoreUnavailable: the runtime file cannot be opened."""
+        self._clock = clock
         self._runtime = Runtime.open(store)
         self._patience = patience
         self._waiting: dict[asyncio.Future[None], tuple[int, float]] = {}
@@ -55,7 +60,8 @@ class InForce:
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
                 _fail(list(self._waiting), error)
                 return
-            self._let_go(min((worker.revision for worker in workers), default=None))
+            since = self._clock() - SILENT_MS
+            self._let_go(min((worker.revision for worker in workers if worker.at >= since), default=None))
             await asyncio.sleep(LOOK_SECONDS)
 
     def _let_go(self, reached: int | None) -> None:

@@ -202,6 +202,14 @@ async def test_a_write_that_a_worker_does_not_follow_is_no_success(serve: Serve,
             assert (await served.add("c")).status == 200
 
 
+async def test_a_worker_that_is_long_gone_holds_nobody_up(serve: Serve, store: Store) -> None:
+    """A server that was killed forgets no worker, and another process may have come to have its number."""
+    with Runtime.open(store.path) as runtime:
+        runtime.report("gone", os.getpid(), 0, now_ms() - 31_000)
+    async with serve(patience=0.1) as served:
+        assert (await served.add("c")).status == 200
+
+
 async def test_a_store_that_cannot_be_used_is_said_so_and_used_again_when_it_can(serve: Serve, store: Store) -> None:
     copy, noise = store.path.with_name("copy"), store.path.with_name("noise")
     with Database.open(store.path, store.keys) as database:
