@@ -27,17 +27,11 @@ HOUR_MS = 3_600_000
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("api-process")
     make_store(folder / "exhook.db")
-    (folder / "exhook.toml").write_text("api_rate = 0\n")
-    arguments = ("--api", "127.0.0.1:0", "--instance", INSTANCE, "--with-broker", "0", "--config", "exhook.toml",
-                 "--metrics", "127.0.0.1:0")  # fmt: skip
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        with Server(folder, *arguments) as running:
-            os.chdir(here)
-            yield running
-    finally:
-        os.chdir(here)
+    settings = folder / "exhook.toml"
+    settings.write_text("api_rate = 0\n")
+    arguments = ("--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--with-broker", "0", "--instance", INSTANCE)
+    with Server(folder, *arguments, "--config", str(settings)) as running:
+        yield running
 
 
 def broker_port(server: Server) -> int:
