@@ -1,0 +1,1 @@
+"""Takes what somebody lost away from live sessions: follows the change log, calls the brokers' management APIs."""
