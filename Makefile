@@ -42,6 +42,7 @@ bench: $(STAMP)  ## prints tables; takes minutes
 	$(BIN)/python bench/decisions.py
 	$(BIN)/python bench/sync.py
 	$(BIN)/python bench/api.py
+	$(BIN)/python bench/revocation.py
 
 soak: $(STAMP)  ## what only real time shows
 	$(BIN)/python -m pytest -m soak --timeout 1200

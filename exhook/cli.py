@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from exhook import serving, signing
+from exhook import commands_doctor, commands_operate, serving, signing
 from exhook.commands_access_key import access_key_app
 from exhook.commands_explain import explain_app
 from exhook.commands_seal_key import seal_key_app
@@ -94,6 +94,9 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, json or console.")] = None,
     decisions: Annotated[str | None, typer.Option(help="Which decisions are logged: all, deny or none.")] = None,
+    decisions_sample: Annotated[
+        float | None, typer.Option(help="Share of the allows that --decisions all logs, 0 to 1.")
+    ] = None,
     *,
     allow_env: Annotated[bool | None, typer.Option("--allow-env", help="{env: …} may name any variable.")] = None,
     insecure: Annotated[bool | None, typer.Option("--insecure", help="Let other machines reach the port.")] = None,
@@ -165,6 +168,11 @@ def show_settings(
         typer.echo(load_settings({}, os.environ, config).model_dump_json(indent=2))
 
 
+app.command(epilog="Example: exhook why meter-0001")(commands_operate.why)
+app.command(epilog="Example: exhook status --json")(commands_operate.status)
+app.command(epilog="Example: exhook doctor --config exhook.toml")(commands_doctor.doctor)
+app.command(epilog="Example: exhook revocations --json")(commands_operate.revocations)
+app.command(epilog="Example: exhook tail --denials --username meters")(commands_operate.tail)
 app.add_typer(explain_app, name="explain")
 app.add_typer(access_key_app, name="access-key")
 app.add_typer(token_app, name="token")

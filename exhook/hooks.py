@@ -14,11 +14,14 @@ from google.protobuf.message import DecodeError
 
 from exhook import metrics
 from exhook.decider import Decider
+from exhook.denials import Denials, Noted
 from exhook.listeners import Origin
-from exhook.logs import DecisionLog, error_place, logger
+from exhook.logs import DecisionLog, decision_fields, error_place, logger
 from exhook.renewing import TOPIC, renew
+from exhook.tail import Tails
 from exhook.transport.call import Call
 from protos import exhook_v1_pb2, exhook_v2_pb2, exhook_v3_pb2
+from store.clock import Clock, now_ms
 from store.decision import Decision, Reason, refused
 from store.records import Action
 from store.seal import SealError
@@ -61,9 +64,12 @@ Answerer = Callable[[Call], bytes | Awaitable[bytes]]
 class Hooks:
     """Answers every RPC of the three packages."""
 
-    def __init__(self, decider: Decider, log: DecisionLog) -> None:
+    def __init__(self, decider: Decider, log: DecisionLog, tails: Tails, *, clock: Clock = now_ms) -> None:
         self.log = log
+        self.tails = tails
+        self.denials = Denials()
         self._decider = decider
+        self._clock = clock
         self._answers: dict[str, Answerer] = {}
         for version in VERSIONS:
             self._answers |= self._table(version)
@@ -200,19 +206,29 @@ class Hooks:
     def _finish(self, asked: "_Asked", decision: Decision) -> bytes:
         seconds = time.perf_counter() - asked.began
         metrics.count(asked.hook, decision, seconds)
-        if self.log.wants(decision):
-            self.log.write(
-                decision,
-                hook=asked.hook,
-                client=asked.client,
-                node=asked.node,
-                took_ms=seconds * 1000,
-                decision_id=secrets.token_hex(8),
-                topic=asked.topic,
-            )
+        logged = self.log.wants(decision)
+        if logged or not decision.allow or self.tails.listening:
+            try:
+                self._tell(asked, decision, seconds, logged=logged)
+            except Exception as error:  # noqa: BLE001 - what cannot be told is answered all the same
+                logger.error("a decision could not be told", error=error_place(error))
         if decision.passed_on:
             return IGNORE
         return ALLOW if decision.allow else DENY
+
+    def _tell(self, asked: "_Asked", decision: Decision, seconds: float, *, logged: bool) -> None:
+        decision_id = secrets.token_hex(8)
+        if not decision.allow and not decision.passed_on and asked.client is not None:
+            told = self._clock(), asked.client, asked.hook, asked.topic or "", decision, decision_id, asked.node
+            self.denials.note(Noted(*told))
+        if logged or self.tails.listening:
+            fields = decision_fields(
+                decision, hook=asked.hook, client=asked.client, node=asked.node, took_ms=seconds * 1000,
+                decision_id=decision_id, topic=asked.topic,
+            )  # fmt: skip
+            if logged:
+                self.log.write(fields)
+            self.tails.tell(fields)
 
 
 def _sender(message: Any) -> str:

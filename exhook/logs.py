@@ -4,11 +4,11 @@ A request is never formatted. What may be logged is named field by field, and a 
 like a secret should someone forget (pitfall 12).
 """
 
-import contextlib
 import logging
 import os
+import random
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, Final, TextIO
 
@@ -26,8 +26,8 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 logger: Final[structlog.stdlib.BoundLogger] = structlog.get_logger()
 
 
-def configure(settings: Settings, **bound: object) -> None:
-    """Set structlog up for this process; `bound` stands in every line."""
+def configure(settings: Settings, *, on_lost: Callable[[], None] = lambda: None, **bound: object) -> None:
+    """Set structlog up for this process; `bound` stands in every line. `on_lost` hears of each that is lost."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -47,7 +47,7 @@ def configure(settings: Settings, **bound: object) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
-        logger_factory=partial(_Lines, sys.stderr),
+        logger_factory=partial(_Lines, sys.stderr, on_lost),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
@@ -60,12 +60,15 @@ class _Lines(structlog.PrintLogger):
     It must not become the failure of an answer: an error status lets clients in where a broker ignores it.
     """
 
-    def __init__(self, stream: TextIO, *_: object) -> None:
+    def __init__(self, stream: TextIO, on_lost: Callable[[], None], *_: object) -> None:
         super().__init__(stream)
+        self._on_lost = on_lost
 
     def msg(self, message: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             super().msg(message)
+        except (OSError, ValueError):
+            self._on_lost()
 
     log = debug = info = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg
@@ -104,36 +107,49 @@ def rule_name(record: Record | None) -> str | None:
     return f"{record.kind} {name} [{record.source}{place}]"
 
 
+def decision_fields(
+    decision: Decision, *, hook: str, client: Client | None, node: str, took_ms: float, decision_id: str,
+    topic: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What is told of a decision, in the log and by `exhook tail`; an allow-list."""
+    fields: dict[str, Any] = {
+        "decision_id": decision_id,
+        "hook": hook,
+        "result": "allow" if decision.allow else "pass" if decision.passed_on else "deny",
+        "reason": decision.reason.value,
+        "rule": rule_name(decision.rule),
+        "client_id": client.client_id if client else None,
+        "username": client.username if client else None,
+        "address": client.address if client else None,
+        "listener": client.listener.name if client else None,
+        "topic": topic,
+        "nearest": rule_name(decision.nearest.record) if decision.nearest else None,
+        "secret_id": decision.secret_id or None,
+        "revision": decision.revision,
+        "node": node,
+        "took_ms": round(took_ms, 3),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 class DecisionLog:
     """One line per decision, at a level and for the results that the settings choose."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_sampled_out: Callable[[], None] = lambda: None) -> None:
         self._results = settings.decisions
         self._level = _LEVELS[settings.decision_level]
+        self._sample = settings.decisions_sample
+        self._on_sampled_out = on_sampled_out
 
     def wants(self, decision: Decision) -> bool:
-        return self._results == "all" or (self._results == "deny" and not decision.allow)
+        if self._results != "all":
+            return self._results == "deny" and not decision.allow
+        # A share of the allows; denials are complete.
+        if decision.allow and self._sample < 1 and random.random() >= self._sample:  # noqa: S311 - no secret
+            self._on_sampled_out()
+            return False
+        return True
 
-    def write(
-        self, decision: Decision, *, hook: str, client: Client | None, node: str, took_ms: float, decision_id: str,
-        topic: str | None = None,
-    ) -> None:  # fmt: skip
-        """Write the line; the fields are an allow-list."""
-        fields: dict[str, Any] = {
-            "decision_id": decision_id,
-            "hook": hook,
-            "result": "allow" if decision.allow else "pass" if decision.passed_on else "deny",
-            "reason": decision.reason.value,
-            "rule": rule_name(decision.rule),
-            "client_id": client.client_id if client else None,
-            "username": client.username if client else None,
-            "address": client.address if client else None,
-            "listener": client.listener.name if client else None,
-            "topic": topic,
-            "nearest": rule_name(decision.nearest.record) if decision.nearest else None,
-            "secret_id": decision.secret_id or None,
-            "revision": decision.revision,
-            "node": node,
-            "took_ms": round(took_ms, 3),
-        }
-        logger.log(self._level, "decision", **{name: value for name, value in fields.items() if value is not None})
+    def write(self, fields: Mapping[str, Any]) -> None:
+        """Write the line."""
+        logger.log(self._level, "decision", **fields)

@@ -32,11 +32,40 @@ REVISION: Final = Gauge(
     "exhook_store_revision", "Revision of the store that a worker decides by.", ["worker"],
     multiprocess_mode="mostrecent",
 )  # fmt: skip
+COMMITTED: Final = Gauge(
+    "exhook_store_committed_timestamp_seconds",
+    "When the newest revision that a worker decides by was committed.",
+    multiprocess_mode="livemax",
+)
+CACHE: Final = Counter("exhook_view_cache", "Records looked for in a worker's memory, by result.", ["result"])
+CACHED: Final = Gauge(
+    "exhook_view_cache_subjects", "Clients, users and groups whose records a worker holds in memory.", ["worker"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+HASHING: Final = Gauge(
+    "exhook_hashing_waiting", "Password verifications under way or in the queue of a worker.", ["worker"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+CARRIER_ERRORS: Final = Counter(
+    "exhook_carrier_errors", "Calls that ended without an answer of ours, by kind.", ["kind"]
+)
+DENIALS_DROPPED: Final = Counter(
+    "exhook_denials_dropped", "Denials that `exhook why` will not show, since too many came at once."
+)
+LINES_DROPPED: Final = Counter(
+    "exhook_decision_lines_dropped", "Decisions without a line in the log, by why there is none.", ["why"]
+)
+TAIL_DROPPED: Final = Counter("exhook_tail_dropped", "Decisions that a slow `exhook tail` missed.")
 RELOADS: Final = Counter(
     "exhook_policy_reloads", "Policies applied at the start or on a change, by result.", ["result"]
 )
 LAST_GOOD: Final = Gauge(
     "exhook_policy_last_good_timestamp_seconds", "When a policy was last found good.", multiprocess_mode="livemax"
+)
+LAST_FAILED: Final = Gauge(
+    "exhook_policy_last_failed_timestamp_seconds",
+    "When a policy was last found broken.",
+    multiprocess_mode="livemax",
 )
 POLICY_BROKEN: Final = Gauge(
     "exhook_policy_broken",
@@ -52,6 +81,32 @@ SECRET_USED: Final = Gauge(
     "When a secret last let a client in, of identities that have an id and two secrets.",
     ["instance", "identity", "secret"],
     multiprocess_mode="max",  # over the processes that died, too
+)
+
+REVOKED: Final = Counter(
+    "exhook_revocations", "Who lost something, dealt with on a cluster, by what came of it.", ["cluster", "result"]
+)
+ENDED: Final = Counter("exhook_revocation_ended", "Sessions and subscriptions that were ended.", ["cluster", "what"])
+WAITING: Final = Gauge(
+    "exhook_revocations_waiting", "Revocations still to be done on a cluster.", ["cluster"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+FAILED: Final = Gauge(
+    "exhook_revocations_failed", "Revocations that a cluster's API would not do.", ["cluster"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+REVOCATION_SECONDS: Final = Histogram(
+    "exhook_revocation_seconds",
+    "Time from a commit until what it took away was taken from live sessions, in seconds.",
+    ["cluster"],
+    buckets=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0),
+)
+API_UP: Final = Gauge(
+    "exhook_emqx_api_up", "1 while a cluster's management API can be used.", ["cluster"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+API_FAULTS: Final = Counter(
+    "exhook_emqx_api_faults", "Calls of a cluster's API that came to nothing, by kind.", ["cluster", "kind"]
 )
 
 MAX_SECRETS: Final = 200

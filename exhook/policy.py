@@ -7,14 +7,17 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from exhook import metrics
 from exhook.logs import error_place, logger, rule_name
 from exhook.settings import Settings
+from exhook.status import BROKEN, GOOD
 from store.changes import Operation
+from store.clock import now_ms
 from store.database import Database
 from store.records import InvalidRecord
+from store.runtime import Runtime
 from store.seal import SealError, SealKeys
 from store.sync.apply import apply_policy
 from store.sync.findings import InvalidPolicy
@@ -27,6 +30,9 @@ from store.writing import OverQuota
 
 NOT_APPLIED: Final = (InvalidPolicy, UnresolvedSecrets, Refused, OverQuota, InvalidRecord)
 """What keeps a policy from being applied, through no fault of the store."""
+
+MOST_SAID: Final = 2_000
+"""Characters of an error that `exhook status` shows; the log has all."""
 
 RETRY_SECONDS: Final = 5.0
 """How long a store that could not be written is left alone."""
@@ -60,7 +66,7 @@ class PolicyFiles:
             with Database.open(self.settings.db, self._keys) as database:
                 if database.revision == 0:
                     raise
-            self._broken(error)
+            await self._broken(error)
 
     async def apply(self) -> None:
         """Apply once more; what is broken is reported and changes nothing."""
@@ -69,9 +75,9 @@ class PolicyFiles:
         except (*NOT_APPLIED, StoreUnavailable, SealError) as error:
             if isinstance(error, StoreUnavailable):
                 self._applied = None
-            self._broken(error)
+            await self._broken(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good state stays and the watch goes on
-            self._broken(RuntimeError(f"an internal error, which is a bug of exhook: {error_place(error)}"))
+            await self._broken(RuntimeError(f"an internal error, which is a bug of exhook: {error_place(error)}"))
 
     async def watch(self) -> None:
         """Apply whenever the files are others than those applied last; several changes in a moment count as one.
@@ -98,6 +104,7 @@ class PolicyFiles:
         metrics.RELOADS.labels("good").inc()
         metrics.LAST_GOOD.set(time.time())
         metrics.POLICY_BROKEN.set(0)
+        await self._say(GOOD, {"policy": str(self.settings.policy), "revision": applied.revision})
         for warning in applied.policy.warnings:
             logger.warning("policy", warning=str(warning))
         plan = applied.plan
@@ -112,8 +119,20 @@ class PolicyFiles:
         for record in plan.kept:
             logger.warning("left the policy and keeps its access: nothing is pruned", record=rule_name(record))
 
-    def _broken(self, error: Exception) -> None:
+    async def _broken(self, error: Exception) -> None:
         metrics.RELOADS.labels("broken").inc()
+        metrics.LAST_FAILED.set(time.time())
         metrics.POLICY_BROKEN.set(1)
         for line in str(error).splitlines():
             logger.error("policy not applied; the last good state stays in force", why=line)
+        await self._say(BROKEN, {"policy": str(self.settings.policy), "why": str(error)[:MOST_SAID]})
+
+    async def _say(self, name: str, value: dict[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(self._leave_word, name, value)
+        except StoreUnavailable as error:
+            logger.warning("runtime file unavailable", why=str(error))
+
+    def _leave_word(self, name: str, value: dict[str, Any]) -> None:
+        with Runtime.open(self.settings.db) as runtime:
+            runtime.say(name, value, now_ms())

@@ -1,7 +1,7 @@
 """The life of the server, top to bottom: start, serve, drain, stop.
 
-The supervisor owns what there is one of: the policy watcher, the expiry sweeper, the management API, the embedded
-broker, the metrics port. The workers only decide.
+The supervisor owns what there is one of: the policy watcher, the expiry sweeper, the enforcer, the management API,
+the embedded broker, the metrics port. The workers only decide.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Coroutine
 
 from exhook import metrics
+from exhook.enforcer.enforcer import Enforcer
 from exhook.faults import CannotStart
 from exhook.logs import configure, error_place, logger
 from exhook.policy import PolicyFiles
@@ -37,6 +38,7 @@ class Supervisor:
         self._workers: list[WorkerProcess] = []
         self._api: ApiProcess | None = None
         self._broker = BrokerProcess()
+        self._enforcer = Enforcer(settings, self._keys)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
@@ -152,6 +154,7 @@ class Supervisor:
         self._keep_doing(self._broker.keep())
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         self._keep_doing(self._policy.watch())
+        self._keep_doing(self._enforcer.run())
 
     def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -177,7 +180,7 @@ class Supervisor:
                 worker.reload(self.settings)
             if self._api:
                 self._api.reload(self.settings)
-            self._policy.settings = self.settings
+            self._policy.settings = self._enforcer.settings = self.settings
         await self._policy.apply()
 
     async def _stop(self) -> None:

@@ -9,15 +9,19 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from exhook.brokers.emqx_cluster import EmqxCluster
 from exhook.listeners import ListenerRule
 
 PREFIX: Final = "EXHOOK_"
 RESTART_ONLY: Final = (
-    "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "seal_key_file",
+    "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "emqx", "seal_key_file",
     "api", "api_tls_cert", "api_tls_key", "max_message_bytes", "max_metadata_bytes", "half_open_seconds",
     "hash_threads", "hash_queue", "verified_seconds",
 )  # fmt: skip
 """Settings that SIGHUP does not change."""
+
+FILE_ALONE: Final = frozenset({"listeners", "emqx"})
+"""Settings that no single word can say: tables of the settings file."""
 
 
 class InvalidSettings(ValueError):
@@ -66,6 +70,9 @@ class Settings(BaseModel):
         description="The instance that decides where no listener says otherwise; empty: the only one in the store.",
     )
     listeners: tuple[ListenerRule, ...] = Field(default=(), description="Listeners of brokers; settings file alone.")
+    emqx: tuple[EmqxCluster, ...] = Field(
+        default=(), description="Clusters whose live sessions lose what was taken away; settings file alone."
+    )
     seal_key_file: Path | None = Field(default=None, description="File with the keys that seal secrets in the store.")
     secrets_dir: Path | None = Field(
         default=None, description="Folder of the secrets that `{file: …}` in a policy names."
@@ -81,6 +88,9 @@ class Settings(BaseModel):
     )
     decisions: Literal["all", "deny", "none"] = Field(
         default="deny", description="Which decisions are logged, one line each."
+    )
+    decisions_sample: float = Field(
+        default=1.0, ge=0, le=1, description='Share of the allows that `decisions = "all"` logs; denials are complete.'
     )
     decision_level: Literal["debug", "info", "warning"] = Field(default="info", description="Level of those lines.")
     poll_ms: int = Field(default=20, ge=1, le=10_000, description="How often a worker looks for commits, in ms.")
@@ -110,6 +120,13 @@ class Settings(BaseModel):
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
             split_address(value)
+        return value
+
+    @field_validator("emqx")
+    @classmethod
+    def _told_apart(cls, value: tuple[EmqxCluster, ...]) -> tuple[EmqxCluster, ...]:
+        if len({cluster.name for cluster in value}) < len(value):
+            raise ValueError("names a cluster twice; give each its own name")
         return value
 
     @field_validator("listen")
@@ -201,7 +218,7 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Variables that name a setting; others with the prefix (secrets, seal keys) are not ours to judge."""
-    simple = (name for name in Settings.model_fields if name != "listeners")
+    simple = (name for name in Settings.model_fields if name not in FILE_ALONE)
     return {name: environ[variable] for name in simple if (variable := PREFIX + name.upper()) in environ}
 
 

@@ -4,19 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from exhook.brokers.emqx_cluster import API_KEY_VARIABLE, EmqxCluster
 from exhook.listeners import ListenerRule
-from exhook.settings import PREFIX, RESTART_ONLY, Settings
+from exhook.settings import FILE_ALONE, PREFIX, RESTART_ONLY, Settings
 
 WITHOUT_FLAG: Final = frozenset({
-    "listeners", "api_rate", "decision_level", "poll_ms", "hash_threads", "hash_queue", "verified_seconds",
+    *FILE_ALONE, "api_rate", "decision_level", "poll_ms", "hash_threads", "hash_queue", "verified_seconds",
     "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "drain_seconds",
 })  # fmt: skip
 """Settings that seldom change: no flag of `exhook serve`, only variable and file."""
-
-FILE_ALONE: Final = frozenset({"listeners"})
-"""Settings that no single word can say."""
 
 _HEAD: Final = """\
 # Settings
@@ -57,14 +56,33 @@ external = true
 
 """
 
-_TAIL: Final = """
+_CLUSTERS: Final = """
+## Clusters
+
+A table `[[emqx]]` names a cluster of EMQX nodes (5.x, 6.x) and its management API. Whoever loses something is then
+taken off its live sessions there; see [Operations](operations.md#revocation). The API key is made in EMQX's dashboard
+(System, API Key) or by its `api_key.bootstrap_file`, and must be allowed to write.
+
+```toml
+[[emqx]]
+name = "plant"
+url = "https://emqx.example:18084"
+api_key_file = "/etc/exhook/emqx.key"
+ca_file = "/etc/exhook/emqx-ca.pem"
+```
+
+"""
+
+_TAIL: Final = f"""
 ## Variables that are no settings
 
 | variable | what it holds |
 |---|---|
 | `EXHOOK_CONFIG` | the path of the settings file |
 | `EXHOOK_SEAL_KEY` | a seal key itself, where no file is named |
-| `EXHOOK_SECRET_…` | secrets that `{env: …}` in a policy names |
+| `{API_KEY_VARIABLE}` | an EMQX API key, `KEY:SECRET`, where no file is named |
+| `EXHOOK_PROBE_PASSWORD` | the password of the probe of `exhook doctor` |
+| `EXHOOK_SECRET_…` | secrets that `{{env: …}}` in a policy names |
 | `NO_COLOR` | set to anything: no colours in output and logs |
 """
 
@@ -78,7 +96,10 @@ def markdown() -> str:
             *map(_row, Settings.model_fields.items()),
             _LISTENERS,
             "| key | default | meaning |\n|---|---|---|\n",
-            *_listener_rows(),
+            *_rows_of(ListenerRule),
+            _CLUSTERS,
+            "| key | default | meaning |\n|---|---|---|\n",
+            *_rows_of(EmqxCluster),
             _TAIL,
         ]
     )
@@ -92,8 +113,8 @@ def _row(field: tuple[str, FieldInfo]) -> str:
     return f"| `{name}` | {flag} | {variable} | {_default(info)} | {taken_on} | {_cell(info)} |\n"
 
 
-def _listener_rows() -> Iterator[str]:
-    for name, info in ListenerRule.model_fields.items():
+def _rows_of(table: type[BaseModel]) -> Iterator[str]:
+    for name, info in table.model_fields.items():
         yield f"| `{name}` | {'(required)' if info.is_required() else _default(info)} | {_cell(info)} |\n"
 
 

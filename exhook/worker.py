@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from exhook import metrics
 from exhook.child import lines, say
 from exhook.decider import Decider
+from exhook.denials import Noted, write
 from exhook.hashing import HashingPool
 from exhook.health import Health
 from exhook.hooks import Hooks
@@ -23,6 +25,7 @@ from exhook.listeners import Listeners
 from exhook.logs import DecisionLog, configure, error_place, logger
 from exhook.services import Services
 from exhook.settings import Settings
+from exhook.tail import LOOK_SECONDS, Tails
 from exhook.transport.call import Carrier, Service
 from exhook.transport.grpc import GrpcCarrier, Limits
 from store.bindings import Bindings
@@ -63,10 +66,13 @@ class Worker:
             instance=settings.instance,
             clock=clock,
         )
-        self.hooks = Hooks(self.decider, DecisionLog(settings))
+        self.tails = Tails(settings.db, on_dropped=metrics.TAIL_DROPPED.inc)
+        self.hooks = Hooks(self.decider, decision_log(settings), self.tails, clock=clock)
         self.healthy = True
         self.carrier = make_carrier(settings, Services(self.hooks, Health(lambda: self.healthy)))
         self._following: asyncio.Task[None] | None = None
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="denials")
+        self._counted = (0, 0)
 
     async def start(self) -> int:
         """Begin to serve; the port."""
@@ -79,6 +85,9 @@ class Worker:
         await self.carrier.stop(self.settings.drain_seconds)
         if self._following:
             self._following.cancel()
+        self._write_denials()
+        self._writing.shutdown()
+        self.tails.close()
         self.hashing.close()
         self._runtime.forget(self.name)
         self._runtime.close()
@@ -89,22 +98,48 @@ class Worker:
         self.settings = settings
         self.decider.listeners = Listeners(settings.listeners)
         self.decider.instance = settings.instance
-        self.hooks.log = DecisionLog(settings)
+        self.hooks.log = decision_log(settings)
 
     async def _follow(self) -> None:
         """Take notice of commits, and say by which revision this process decides."""
-        reported = 0.0
+        reported = looked = 0.0
         loop = asyncio.get_running_loop()
         while True:
             moved = self._poll()
             if moved or loop.time() - reported >= REPORT_SECONDS:
                 reported = loop.time()
                 self._report()
+                self._write_denials()
+            if loop.time() - looked >= LOOK_SECONDS:
+                looked = loop.time()
+                self.tails.look()
             await asyncio.sleep(self.settings.poll_ms / 1000)
 
+    def _write_denials(self) -> None:
+        if noted := self.hooks.denials.take():
+            self._writing.submit(self._write, noted)
+
+    def _write(self, noted: list[Noted]) -> None:
+        """In a thread of its own: a slow disk holds up no answer."""
+        try:
+            with Runtime.open(self.settings.db) as runtime:
+                write(runtime, noted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, decisions go on
+            logger.warning("denials not kept for `exhook why`", why=_said(error), denials=len(noted))
+
+    def _count(self) -> None:
+        hits, misses = self.reader.hits, self.reader.misses
+        metrics.CACHE.labels("hit").inc(hits - self._counted[0])
+        metrics.CACHE.labels("miss").inc(misses - self._counted[1])
+        self._counted = hits, misses
+        metrics.CACHED.labels(self.name).set(len(self.reader))
+        metrics.HASHING.labels(self.name).set(self.hashing.waiting)
+
     def _report(self) -> None:
+        self._count()
         try:
             metrics.REVISION.labels(self.name).set(self.reader.revision)
+            metrics.COMMITTED.set(self.reader.committed_at() / 1000)
             self._runtime.report(self.name, os.getpid(), self.reader.revision, self._clock())
         except Exception as error:  # noqa: BLE001 - whatever it is, commits are followed
             logger.warning("runtime file unavailable", why=_said(error))
@@ -127,6 +162,10 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, StoreUnavailable | SealError) else error_place(error)
 
 
+def decision_log(settings: Settings) -> DecisionLog:
+    return DecisionLog(settings, on_sampled_out=metrics.LINES_DROPPED.labels("sampled").inc)
+
+
 def make_carrier(settings: Settings, service: Service) -> Carrier:
     """The carrier that the settings choose."""
     limits = Limits(
@@ -134,7 +173,13 @@ def make_carrier(settings: Settings, service: Service) -> Carrier:
         metadata_bytes=settings.max_metadata_bytes,
         half_open_seconds=settings.half_open_seconds,
     )
-    return GrpcCarrier(service, settings.listen, limits, on_half_open=metrics.HALF_OPEN.inc)
+    return GrpcCarrier(
+        service,
+        settings.listen,
+        limits,
+        on_half_open=metrics.HALF_OPEN.inc,
+        on_error=lambda kind: metrics.CARRIER_ERRORS.labels(kind).inc(),
+    )
 
 
 def main() -> int:
@@ -150,7 +195,7 @@ def main() -> int:
 async def _run(name: str) -> int:
     told = lines()
     settings = Settings.model_validate(json.loads(await anext(told)))
-    configure(settings, worker=name)
+    configure(settings, on_lost=metrics.LINES_DROPPED.labels("unwritable").inc, worker=name)
     try:
         worker = Worker(settings, SealKeys.from_environment(os.environ, settings.seal_key_file), name=name)
         port = await worker.start()
@@ -168,7 +213,7 @@ async def _run(name: str) -> int:
 async def _listen(told: AsyncIterator[str], worker: Worker) -> None:
     async for line in told:
         settings = Settings.model_validate(json.loads(line))
-        configure(settings, worker=worker.name)
+        configure(settings, on_lost=metrics.LINES_DROPPED.labels("unwritable").inc, worker=worker.name)
         worker.reload(settings)
         logger.info("settings reloaded")
 

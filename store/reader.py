@@ -15,6 +15,8 @@ from store.account_names import AccountName, Mode, account_of
 from store.changes import subjects_since
 from store.connection import file_at, sidecars_of, without_sidecars
 from store.database import Database
+from store.losses import losses
+from store.lost_proofs import lost_proofs
 from store.parts import NOTHING, OF_ACCESS_KEY, OF_ALL, OF_CLIENT, OF_GROUP, OF_INSTANCE, OF_USER, Part, read_part
 from store.records import group_of
 from store.seal import SealKeys
@@ -147,6 +149,29 @@ class Reader:
             self._has_tokens = bool(found[0])
         return self._has_tokens
 
+    @property
+    def store_id(self) -> str:
+        """Which store `revision` is one of."""
+        return self._store_id
+
+    def losses(self, since: int, until: int, now_ms: int) -> frozenset[Subject] | None:
+        """Who lost something by the revisions after `since`, up to `until`; None where that cannot be told.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with told_clearly(self.path):
+            return losses(self._database.connection, since, until, now_ms)
+
+    def lost_proofs(self, since: int, until: int) -> frozenset[Subject]:
+        """Whose sessions were proven by what no longer proves anything; see `store.lost_proofs`.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with told_clearly(self.path):
+            return lost_proofs(self._database.connection, since, until)
+
     def only_instance(self) -> str:
         """The one instance of the store; nothing where there are none or several.
 
@@ -158,6 +183,24 @@ class Reader:
                 rows = self._database.connection.execute("SELECT name FROM instances LIMIT 2").fetchall()
             self._only_instance = rows[0][0] if len(rows) == 1 else ""
         return self._only_instance
+
+    def committed_at(self) -> int:
+        """When the revision that decides was committed, in milliseconds since the epoch; 0 for an empty store.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        return self._at("revision = ?", self.revision)
+
+    def committed_after(self, revision: int) -> int:
+        """When the first revision after another was committed; 0 where there is none."""
+        return self._at("revision > ? ORDER BY revision LIMIT 1", revision)
+
+    def _at(self, where: str, revision: int) -> int:
+        with told_clearly(self.path):
+            query = f"SELECT at FROM revisions WHERE {where}"  # noqa: S608 - our own words
+            row = self._database.connection.execute(query, (revision,)).fetchone()
+        return row[0] if row else 0
 
     def _open_other(self) -> None:
         """Go over to the file that took the store's place; if it is no good, the old one goes on answering."""

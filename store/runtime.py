@@ -5,14 +5,15 @@ the tokens that are bound to clients (`store.bindings`), and the nonces of signe
 them a call of the last minutes could be sent again.
 """
 
+import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sqlite_utils import Database as SqliteDatabase
 from sqlite_utils import Migrations
@@ -61,6 +62,19 @@ class Denial:
     revision: int
     decision_id: str
     node: str
+    rule_revision: int = 0
+    """The revision that wrote the rule; 0 where no rule decided."""
+    nearest: str = ""
+    """The grant that came closest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one part of a server said of itself last."""
+
+    value: dict[str, Any]
+    at: int
+    """Milliseconds since the epoch."""
 
 
 _COLUMNS: Final = ", ".join(field.name for field in fields(Denial))
@@ -124,7 +138,7 @@ class Runtime:
         with told_clearly(self.path):
             rows = self.connection.execute("SELECT worker, pid, revision, at FROM workers ORDER BY worker")
             known = [Worker(*row) for row in rows]
-        alive = {worker.pid: _lives(worker.pid) for worker in known}
+        alive = {worker.pid: lives(worker.pid) for worker in known}
         for worker in known:
             if not alive[worker.pid]:
                 self._forget_dead(worker)
@@ -162,6 +176,21 @@ class Runtime:
             )
             return [Denial(*row) for row in rows]
 
+    def say(self, name: str, value: Mapping[str, Any], now_ms: int) -> None:
+        """Leave a word for `exhook status`, in place of the last one of that name."""
+        with self.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", (name, json.dumps(value), now_ms))
+
+    def said(self) -> dict[str, Said]:
+        """The last words, by name."""
+        rows = self.read("SELECT name, value, at FROM said ORDER BY name")
+        return {name: Said(json.loads(value), at) for name, value, at in rows}
+
+    def read(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        with told_clearly(self.path):
+            return self.connection.execute(query, values).fetchall()
+
     def _make_room(self, added: int) -> None:
         """Count by difference: a COUNT over all would cost more than the insert."""
         (kept,) = self.connection.execute("UPDATE denial_count SET n = n + ? RETURNING n", (added,)).fetchone()
@@ -177,10 +206,10 @@ class Runtime:
             self.connection.execute("DELETE FROM workers WHERE worker = ? AND pid = ?", (worker.worker, worker.pid))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction."""
         with told_clearly(self.path), transaction(self.connection):
-            yield
+            yield self.connection
 
 
 def path_beside(store: Path) -> Path:
@@ -229,7 +258,43 @@ def m004_nonces(database: SqliteDatabase) -> None:
     database.conn.execute("CREATE INDEX nonces_by_time ON nonces (until)")
 
 
-STEPS: Final = frozenset({m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__, m004_nonces.__name__})
+@runtime_migrations()
+def m005_said(database: SqliteDatabase) -> None:
+    """What the parts of a server say of themselves, and more about each denial."""
+    database.conn.execute(
+        "CREATE TABLE said (name TEXT PRIMARY KEY, value TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    database.conn.execute("ALTER TABLE denials ADD COLUMN rule_revision INTEGER NOT NULL DEFAULT 0")
+    database.conn.execute("ALTER TABLE denials ADD COLUMN nearest TEXT NOT NULL DEFAULT ''")
+
+
+@runtime_migrations()
+def m006_revocations(database: SqliteDatabase) -> None:
+    """What is to be taken from live sessions, by cluster; how far the change log was read for it, and by whom."""
+    database.conn.execute(
+        "CREATE TABLE revocations (id INTEGER PRIMARY KEY, cluster TEXT NOT NULL, revision INTEGER NOT NULL,"
+        " at INTEGER NOT NULL, instance TEXT NOT NULL, subject_type TEXT NOT NULL, subject TEXT NOT NULL,"
+        " proof INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', due INTEGER NOT NULL DEFAULT 0,"
+        " attempts INTEGER NOT NULL DEFAULT 0, ended_at INTEGER NOT NULL DEFAULT 0,"
+        " disconnected INTEGER NOT NULL DEFAULT 0, unsubscribed INTEGER NOT NULL DEFAULT 0,"
+        " note TEXT NOT NULL DEFAULT '') STRICT"
+    )
+    database.conn.execute("CREATE INDEX revocations_by_state ON revocations (cluster, state, id)")
+    database.conn.execute(
+        "CREATE TABLE revoked_clients (revocation INTEGER NOT NULL, client_id TEXT NOT NULL,"
+        " PRIMARY KEY (revocation, client_id)) STRICT, WITHOUT ROWID"
+    )
+    database.conn.execute(
+        "CREATE TABLE revocation_places (cluster TEXT PRIMARY KEY, store_id TEXT NOT NULL, revision INTEGER NOT NULL,"
+        " done INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID"
+    )
+    database.conn.execute("CREATE TABLE revocation_owner (pid INTEGER NOT NULL, at INTEGER NOT NULL) STRICT")
+
+
+STEPS: Final = frozenset({
+    m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__, m004_nonces.__name__,
+    m005_said.__name__, m006_revocations.__name__,
+})  # fmt: skip
 
 
 def _newest(denials: Iterable[Denial]) -> list[Denial]:
@@ -250,7 +315,8 @@ def _cut(value: str | int) -> str | int:
     return text.encode(errors="replace").decode()
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

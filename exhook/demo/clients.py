@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+from pathlib import Path
 from typing import Any, Final, Self
 
 import paho.mqtt.client as mqtt
@@ -22,8 +23,9 @@ class NoAnswer(Exception):
 class MqttClient:
     """One MQTT 3.1.1 client."""
 
-    def __init__(self, login: Login, port: int) -> None:
+    def __init__(self, login: Login, port: int, *, host: str = "127.0.0.1", ca_file: Path | None = None) -> None:
         self.login = login
+        self._host = host
         self.messages: queue.Queue[str] = queue.Queue()
         """Topics of the messages that came."""
         self._port = port
@@ -31,6 +33,8 @@ class MqttClient:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, login.client_id, protocol=mqtt.MQTTv311, reconnect_on_failure=False
         )
+        if ca_file is not None:
+            self._client.tls_set(str(ca_file))
         if login.username:
             self._client.username_pw_set(login.username, login.password)  # type: ignore[arg-type] # bytes go as they are
         self._client.on_connect = lambda *found: self._answers["CONNECT"].put(found[3])
@@ -51,7 +55,7 @@ class MqttClient:
         Raises:
             NoAnswer: no CONNACK came.
         """
-        self._client.connect("127.0.0.1", self._port, keepalive=30)
+        self._client.connect(self._host, self._port, keepalive=30)
         self._client.loop_start()
         return not self._answer("CONNECT").is_failure
 

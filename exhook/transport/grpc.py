@@ -34,12 +34,19 @@ class GrpcCarrier:
     """Serves unary calls on one address."""
 
     def __init__(
-        self, service: Service, address: str, limits: Limits, *, on_half_open: Callable[[], None] = lambda: None
+        self,
+        service: Service,
+        address: str,
+        limits: Limits,
+        *,
+        on_half_open: Callable[[], None] = lambda: None,
+        on_error: Callable[[str], None] = lambda _kind: None,
     ) -> None:
         self._service = service
         self._address = address
         self._limits = limits
         self._on_half_open = on_half_open
+        self._on_error = on_error
         self._server = aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers((_Handlers(self._serve, service),))
 
@@ -69,6 +76,7 @@ class GrpcCarrier:
             answer = self._service.answer(Call(path, body, deadline, context.peer()))
             return await answer if isawaitable(answer) else answer
         except Refusal as refusal:
+            self._on_error("refused")
             return await _abort(context, refusal.status, str(refusal))
 
     async def _message(self, context: aio.ServicerContext[Any, Any]) -> bytes:
@@ -82,6 +90,7 @@ class GrpcCarrier:
             self._on_half_open()
             return await _abort(context, Status.DEADLINE_EXCEEDED, "the call's message did not come")
         if not isinstance(body, bytes):
+            self._on_error("no_message")
             return await _abort(context, Status.INVALID_ARGUMENT, "the call has no message")
         return body
 

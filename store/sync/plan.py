@@ -9,6 +9,7 @@ from typing import Any, Final
 from store.changes import Operation
 from store.database import Database
 from store.records import Instance, Record, Secret
+from store.revocations import enforced_on
 from store.sync.affected import Losing, Readmitted, losing, readmitted
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, records_in
@@ -84,6 +85,8 @@ class Plan:
     checksum: str
     compared: Compared = Compared.VALUE
     """By what secrets were told apart; only a plan by value has a checksum to apply by."""
+    enforced: tuple[str, ...] = ()
+    """Clusters where a running server takes what is lost from live sessions, too."""
 
     def count(self, operation: Operation) -> int:
         return sum(change.operation is operation for change in self.changes)
@@ -172,6 +175,7 @@ class _Planning:
             readmitted=readmitted(changes, now_ms),
             checksum=checksum_of(changes, source=self._policy.source, prune=self._prune, **more),
             compared=compared,
+            enforced=enforced_on(self._database.path),
         )
 
     def _takes_away(self, change: Change) -> bool:

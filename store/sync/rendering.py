@@ -137,7 +137,8 @@ def losing_text(plan: Plan) -> Iterator[Text]:
     losing = (f"{describe_subject(one.subject)}: {', '.join(one.why)}" for one in plan.losing)
     yield from titled("loses something", losing, len(plan.losing))
     if plan.losing:
-        yield line(_CONNECTED, "dim")
+        enforced = f"  (live sessions and subscriptions lose it, too: on {', '.join(plan.enforced)})"
+        yield line(enforced if plan.enforced else _CONNECTED, "dim")
 
 
 def titled(title: str, lines: Iterable[str], count: int) -> Iterator[Text]:

@@ -17,6 +17,7 @@ import api
 import decisions
 import pure_core
 import reading
+import revocation
 from carrier import drive
 from filling import fill, make_keys
 from http2 import CallFailed
@@ -173,3 +174,13 @@ def test_the_naive_scan_is_no_friend_of_the_core() -> None:
     assert pure_core.naive_scan(view, Action.SUB, "plant/line1/+/temp")
     assert not pure_core.naive_scan(view, Action.SUB, "plant/line1/#")
     assert not pure_core.naive_scan(view, Action.PUB, "plant/line30/state")
+
+
+def test_from_a_revocation_to_the_api() -> None:
+    table = revocation.run(commits=3, applies=1)
+    assert [row[0] for row in table.rows] == [
+        "COMMIT of a write",
+        "end of `exhook-sync apply`",
+        "start of `exhook-sync apply`",
+    ]
+    assert table.answers == 4

@@ -115,7 +115,7 @@ class EmqxApiUnderTest:
         ]
         self.clock_ahead_seconds = 0.0
         self._lock = threading.RLock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
         self._port = 0
 
     def __enter__(self) -> Self:
@@ -145,9 +145,8 @@ class EmqxApiUnderTest:
 
     def cluster(self, **more: Any) -> EmqxCluster:
         """The settings of this cluster; without limits worth mentioning."""
-        return EmqxCluster(
-            **{"name": "under-test", "url": self.url, "calls_per_second": 1e5, "disconnects_per_second": 1e6} | more
-        )
+        values: dict[str, Any] = {"name": "under-test", "url": self.url}
+        return EmqxCluster(**values | {"calls_per_second": 1e5, "disconnects_per_second": 1e6} | more)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -195,19 +194,20 @@ class EmqxApiUnderTest:
             return NO_SUCH_PATH
         match method, *segments:
             case "GET", "clients":
-                return 200, _page([one.entry() for one in self.sessions.values() if _found(one, query)], query)
+                said = _page([one for one in self.sessions.values() if not query or _found(one, query)], query)
+                return 200, said | {"data": [one.entry() for one in said["data"]]}
             case "GET", "subscriptions":
                 return 200, _page(list(self._subscriptions(query.get("clientid"))), query)
             case "POST", "clients", "kickout", "bulk" if self.has_bulk:
                 for client_id in body:
                     self._disconnect(client_id)
-                return 204, None
             case method, "clients", client_id, *rest if rest != ["bulk"]:
                 return self._of_client(method, self.sessions.get(client_id), rest, body)
             case "DELETE", "authorization", "cache":
                 self.cleared.append(None)
-                return 204, None
-        return self._about(method, segments)
+            case _:
+                return self._about(method, segments)
+        return 204, None
 
     def _about(self, method: str, segments: list[str]) -> Answer:
         found: dict[tuple[str, ...], Any] = {
@@ -272,7 +272,7 @@ def _found(session: Session, query: dict[str, str]) -> bool:
     )
 
 
-def _page(rows: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
+def _page(rows: list[Any], query: dict[str, str]) -> dict[str, Any]:
     page, limit = int(query.get("page", "1")), min(int(query.get("limit", "100")), MOST_ROWS)
     begin = (page - 1) * limit
     meta = {"page": page, "limit": limit, "count": len(rows), "hasnext": begin + limit < len(rows)}

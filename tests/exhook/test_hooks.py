@@ -15,6 +15,7 @@ from exhook.hooks import ALLOW, DENY, EMPTY, IGNORE, VERSIONS, Hooks
 from exhook.listeners import Listeners
 from exhook.logs import DecisionLog
 from exhook.settings import Settings
+from exhook.tail import Tails
 from exhook.transport.call import Call
 from protos import exhook_v1_pb2, exhook_v2_pb2, exhook_v3_pb2
 from store.bindings import Bindings
@@ -38,6 +39,7 @@ def hooks(store: Store) -> Iterator[Hooks]:
         yield Hooks(
             Decider(reader, pool, Listeners(()), Bindings(runtime), instance="", clock=now_ms),
             DecisionLog(Settings(decisions="none")),
+            Tails(Path("none.db")),
         )
     pool.close()
     reader.close()

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_under_test import INSTANCE, Serve, Store, identity, instance, permission, secret
 
-from exhook.logs import SECRET_FIELDS, DecisionLog, configure, drop_secrets, error_place, logger, rule_name
+from exhook.logs import (
+    SECRET_FIELDS,
+    DecisionLog,
+    configure,
+    decision_fields,
+    drop_secrets,
+    error_place,
+    logger,
+    rule_name,
+)
 from exhook.settings import Settings
 from protos import exhook_v3_pb2
 from store.decision import Decision, Reason
@@ -63,7 +72,9 @@ def decision(reason: Reason = Reason.NO_MATCH, **more: Any) -> Decision:
 
 def write(log: DecisionLog, made: Decision, client_id: str = "c") -> None:
     client = Client("u", client_id, Listener("tcp", INSTANCE), address="10.0.0.1")
-    log.write(made, hook="publish", client=client, node="n", took_ms=1.23456, decision_id="0123", topic="a/b")
+    log.write(
+        decision_fields(made, hook="publish", client=client, node="n", took_ms=1.23456, decision_id="0123", topic="a/b")
+    )
 
 
 class TestFields:

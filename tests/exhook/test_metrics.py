@@ -18,12 +18,13 @@ from store.decision import Reason
 CANARIES: Final = ("canary-user", "canary-client", "canary-password", "canary-topic", "canary-cn", "203.0.113.77")
 LABELS: Final = {
     "hook": {"authenticate", "authorize", "publish", "subscribe"},
-    "result": {"allow", "deny", "pass", "good", "broken"},
+    "result": {"allow", "deny", "pass", "good", "broken", "hit", "miss"},
     "reason": {reason.value for reason in Reason},
     "worker": {"0", "1"},
     "instance": {INSTANCE},
     "identity": {"fleet"},
     "secret": {"new", "old"},
+    "why": {"sampled", "unwritable"},
     "le": {"0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf"},
 }
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from exhook.brokers.emqx_cluster import EmqxCluster
 from exhook.listeners import ListenerRule
-from exhook.settings import RESTART_ONLY, InvalidSettings, Settings, is_loopback, load_settings, split_address
-from exhook.settings_reference import FILE_ALONE, WITHOUT_FLAG, markdown
+from exhook.settings import (
+    FILE_ALONE,
+    RESTART_ONLY,
+    InvalidSettings,
+    Settings,
+    is_loopback,
+    load_settings,
+    split_address,
+)
+from exhook.settings_reference import WITHOUT_FLAG, markdown
 
 
 @pytest.fixture
@@ -223,7 +232,8 @@ class TestReload:
             "seal_key_file": Path("x"), "secrets_dir": Path("x"), "allow_env": True, "log_level": "debug",
             "log_format": "json", "decisions": "none", "decision_level": "debug", "poll_ms": 1, "hash_threads": 1,
             "hash_queue": 1, "verified_seconds": 1.0, "max_message_bytes": 2**19, "max_metadata_bytes": 2**13,
-            "half_open_seconds": 1.0, "drain_seconds": 1.0,
+            "half_open_seconds": 1.0, "drain_seconds": 1.0, "decisions_sample": 0.5,
+            "emqx": (EmqxCluster(name="x", url="http://127.0.0.1:1"),),
             "api": "127.0.0.1:1", "api_tls_cert": Path("x"), "api_tls_key": Path("x"), "api_rate": 1.0,
         }  # fmt: skip
         assert other.keys() | {"carrier"} == Settings.model_fields.keys()
@@ -232,7 +242,12 @@ class TestReload:
             assert (getattr(kept, name) == getattr(running, name)) is (name in RESTART_ONLY), name
 
     def test_they_travel_to_a_worker_as_json(self) -> None:
-        settings = Settings(listeners=(ListenerRule(name="x", port=1, emqx=False),), policy=Path("p"), with_broker=0)
+        settings = Settings(
+            listeners=(ListenerRule(name="x", port=1, emqx=False),),
+            emqx=(EmqxCluster(name="x", url="http://127.0.0.1:1", api_key_file=Path("key")),),
+            policy=Path("p"),
+            with_broker=0,
+        )
         assert Settings.model_validate_json(settings.model_dump_json()) == settings
 
 

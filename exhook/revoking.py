@@ -1,0 +1,97 @@
+"""What was taken from live sessions, what waits, what failed: what `exhook revocations` prints."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from store.revocations import EVERYBODY, SAID, Revocation, Revocations, State
+from store.runtime import Runtime, Said
+from store.sync.wording import counted, describe_subject, moment, printable
+
+
+@dataclass(frozen=True, slots=True)
+class Revoking:
+    """The revocations of all clusters."""
+
+    counts: Mapping[str, Mapping[State, int]]
+    clusters: Mapping[str, Said]
+    """What the enforcer said last of each cluster's API."""
+    last: tuple[Revocation, ...]
+
+    @classmethod
+    def of(cls, runtime: Runtime, limit: int) -> Self:
+        """Read it.
+
+        Raises:
+            StoreUnavailable: the runtime file cannot be read.
+        """
+        revocations = Revocations(runtime)
+        said = {name.removeprefix(SAID): word for name, word in runtime.said().items() if name.startswith(SAID)}
+        return cls(revocations.counts(), said, tuple(revocations.last(limit)))
+
+    def findings(self) -> Iterator[str]:
+        """What somebody should look at."""
+        for name, counts in self.counts.items():
+            if failed := counts[State.FAILED]:
+                yield f"{counted(failed, 'revocation')} failed on {name}; see why, and say exhook revocations --retry"
+        for said in self.clusters.values():
+            if not said.value.get("up"):
+                yield f"revocations wait: {printable(str(said.value.get('why')))}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "clusters": {
+                name: {
+                    "waiting": counts[State.WAITING] + counts[State.AGAIN],
+                    "done": counts[State.DONE],
+                    "failed": counts[State.FAILED],
+                    "api": self._api(name),
+                }
+                for name, counts in self.counts.items()
+            },
+            "last": [_json(one) for one in self.last],
+        }
+
+    def as_text(self) -> Iterator[str]:
+        for name, counts in self.counts.items():
+            waiting = counts[State.WAITING] + counts[State.AGAIN]
+            yield f"{name}: {counts[State.DONE]:,} done, {waiting:,} waiting, {counts[State.FAILED]:,} failed"
+            if (api := self._api(name)) and not api["up"]:
+                yield f"  {printable(str(api['why']))}"
+        for one in self.last:
+            yield (
+                f"{moment(one.at)}  {one.cluster}  {_state(one)}  {_whose(one)} (revision {one.revision}): "
+                f"{counted(one.disconnected, 'session')}, {counted(one.unsubscribed, 'subscription')} ended"
+            )
+            if one.note:
+                yield f"  {printable(one.note)}"
+
+    def _api(self, name: str) -> dict[str, Any] | None:
+        said = self.clusters.get(name)
+        return None if said is None else said.value | {"at": moment(said.at)}
+
+
+def _state(one: Revocation) -> str:
+    return "waiting" if one.state is State.AGAIN else one.state.value
+
+
+def _whose(one: Revocation) -> str:
+    return "everybody" if one.subject == EVERYBODY else printable(describe_subject(one.subject))
+
+
+def _json(one: Revocation) -> dict[str, Any]:
+    return {
+        "cluster": one.cluster,
+        "revision": one.revision,
+        "committed_at": moment(one.at),
+        "instance": one.subject.instance or None,
+        "type": one.subject.type,
+        "name": one.subject.name or None,
+        "proof": one.proof,
+        "state": _state(one),
+        "ended_at": moment(one.ended_at) if one.ended_at else None,
+        "disconnected": one.disconnected,
+        "unsubscribed": one.unsubscribed,
+        "attempts": one.attempts,
+        "note": one.note or None,
+    }
