@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 
 from store.records import Grantee
 from store.runtime import Runtime, lives, path_beside
-from store.tables import Subject
+from store.tables import OF_TOKEN_KEY, Subject
 from store.unavailable import StoreUnavailable
 
 EVERYBODY: Final = Subject("", "EVERYBODY", "")
 """Where nobody can say who lost something, everybody is looked at."""
 
-BROAD: Final = frozenset({EVERYBODY.type, Grantee.ALL.value, "INSTANCE"})
-"""Types of subjects that mean all sessions of an instance, or of all."""
+BROAD: Final = frozenset({EVERYBODY.type, Grantee.ALL.value, "INSTANCE", OF_TOKEN_KEY})
+"""Types of subjects that no name finds: all sessions of an instance, those that show tokens, or all."""
 
 SAID: Final = "emqx "
 """Begin of the name under which the enforcer leaves word of a cluster in the runtime file."""

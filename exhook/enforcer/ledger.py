@@ -12,6 +12,7 @@ from exhook.brokers.emqx import LiveClient
 from exhook.enforcer.verdicts import Verdict, concerns, instances_of, is_broad, judge, names_of
 from exhook.logs import logger
 from exhook.settings import Settings
+from store.bindings import Bindings
 from store.clock import Clock
 from store.reader import Reader
 from store.revocations import EVERYBODY, Place, Revocation, Revocations
@@ -44,6 +45,7 @@ class Ledger:
         self._clock = clock
         self._claimed_at: int | None = None
         self._read_up_to: dict[str, Place] = {}
+        self._bindings = Bindings(self._runtime)
         self.revocations = Revocations(self._runtime)
 
     def close(self) -> None:
@@ -109,6 +111,7 @@ class Ledger:
         return [
             judge(
                 self._reader,
+                self._bindings,
                 session.client,
                 session.listeners,
                 session.topics,

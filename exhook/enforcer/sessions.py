@@ -22,8 +22,6 @@ MOST_LISTINGS: Final = 3
 KNOWN_SECONDS: Final = 60.0
 """How long what the cluster says of its listeners is believed."""
 
-_MODES: Final = ("Signature", "Token")
-
 
 class Sessions:
     """The sessions of one cluster."""
@@ -95,8 +93,7 @@ class Sessions:
             case Grantee.GROUP.value:
                 return [one async for one in self._api.clients(like_clientid=f"{subject.name}@@@")]
             case Grantee.ACCESS_KEY.value:
-                names = [f"{mode}|{subject.name}|{subject.instance}" for mode in _MODES]
-                return [one for name in names async for one in self._api.clients(username=name)]
+                return [one async for one in self._api.clients(like_username=f"|{subject.name}|")]
             case _:
                 return [one async for one in self._api.clients(username=subject.name)]
 

@@ -1,20 +1,25 @@
 """What is to become of one live session, asked of the same core that decides requests."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exhook.brokers.emqx import LiveClient
-from store.decision import Reason, authorize, instance_of
+from store.account_names import Mode, account_of
+from store.bindings import Bindings
+from store.decision import authorize, instance_of
 from store.reader import Reader
 from store.records import Action, Effect, Grantee, group_of
-from store.revocations import BROAD, EVERYBODY
-from store.tables import Subject
+from store.revocations import BROAD
+from store.tables import OF_TOKEN_KEY, Subject
+from store.verdict import Reason
 from store.view import Client, Listener, View
 
 _OF_A_TOPIC: Final = frozenset({
     Reason.ALLOWED, Reason.DENIED, Reason.NO_MATCH, Reason.UNSAFE_PLACEHOLDER, Reason.INVALID_TOPIC,
-    Reason.PRIVATE_TOPIC,
+    Reason.PRIVATE_TOPIC, Reason.TOKEN_SCOPE, Reason.KEY_SCOPE,
+    # It loses its subscriptions, and keeps the connection: it may renew the token there.
+    Reason.EXPIRED_TOKEN,
 })  # fmt: skip
 """Reasons that tell of what was asked for; every other one tells of who asks."""
 
@@ -38,8 +43,11 @@ def is_broad(subject: Subject) -> bool:
 
 def concerns(subject: Subject, client: LiveClient, instances: Iterable[str]) -> bool:
     """Whether a session is one of those whom a subject means, where one of `instances` decides for it."""
-    if subject != EVERYBODY and subject.instance not in instances:
+    if subject.instance and subject.instance not in instances:
         return False
+    if subject.type == OF_TOKEN_KEY:
+        account = account_of(client.username)
+        return account is not None and account.mode is Mode.TOKEN
     return is_broad(subject) or (subject.type, subject.name) in names_of(client)
 
 
@@ -48,8 +56,9 @@ def names_of(client: LiveClient) -> list[tuple[str, str]]:
     names = [(Grantee.USER.value, client.username), (Grantee.CLIENT.value, client.client_id)]
     if group := group_of(client.client_id):
         names.append((Grantee.GROUP.value, group))
-    if "|" in client.username:
-        names.append((Grantee.ACCESS_KEY.value, client.username.split("|")[1]))
+    account = account_of(client.username)
+    if account is not None and account.mode is not Mode.DEVICE_CREDENTIAL:
+        names.append((Grantee.ACCESS_KEY.value, account.key_id))
     return names
 
 
@@ -59,7 +68,7 @@ def instances_of(client: LiveClient, listeners: Iterable[Listener]) -> frozenset
 
 
 def judge(
-    reader: Reader, client: LiveClient, listeners: Iterable[Listener], topics: Iterable[str], *,
+    reader: Reader, bindings: Bindings, client: LiveClient, listeners: Iterable[Listener], topics: Iterable[str], *,
     proofs: frozenset[Subject], now_ms: int,
 ) -> Verdict:  # fmt: skip
     """The verdict on a session that came in by one of `listeners` and holds `topics`.
@@ -74,7 +83,11 @@ def judge(
         asked = _asked(client, listener)
         if asked is None:
             return Verdict(disconnect=True)
-        view = reader.view(instance_of(asked), asked)
+        binding = bindings.find(listener.name, asked.client_id) if "|" in asked.username else None
+        if binding is not None:
+            # Whether it is that connection's, the workers saw to: each allowed CONNECT puts its own in its place.
+            asked = replace(asked, address=binding.address, port=binding.port)
+        view = reader.view(instance_of(asked), asked, binding=binding)
         standing = authorize(view, asked, Action.SUB, _PROBE, now_ms).reason
         if standing not in _OF_A_TOPIC or _proven_anew(view, asked, proofs):
             return Verdict(disconnect=True)
@@ -113,11 +126,12 @@ def _proven_anew(view: View, asked: Client, proofs: frozenset[Subject]) -> bool:
     instance = view.instance.name if view.instance else ""
     if Subject(instance, Grantee.CLIENT.value, asked.client_id) in proofs:
         return True
-    own = any(owner.username == asked.username for owner in view.owners)
-    names = [(Grantee.ACCESS_KEY.value, key) for key in asked.username.split("|")[1:2]]
-    if not own:
-        names.append((Grantee.USER.value, asked.username))
-    return any(Subject(instance, *name) in proofs for name in names)
+    account = account_of(asked.username)
+    if account is None:
+        own = any(owner.username == asked.username for owner in view.owners)
+        return not own and Subject(instance, Grantee.USER.value, asked.username) in proofs
+    # Tokens are not signed by the access key that issued them.
+    return account.mode is Mode.SIGNATURE and Subject("", Grantee.ACCESS_KEY.value, account.key_id) in proofs
 
 
 def _hangs_on_certificate(view: View) -> bool:
