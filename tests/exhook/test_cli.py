@@ -21,7 +21,7 @@ from store.sync.exit_codes import ExitCode
 COMMANDS = (
     (), ("serve",), ("api",), ("demo",), ("sign",), ("settings",), ("explain",), ("explain", "connect"),
     ("explain", "publish"), ("explain", "subscribe"), ("seal-key",), ("seal-key", "new"), ("seal-key", "rotate"),
-    ("access-key",), ("token",), ("token-key",),
+    ("access-key",), ("token",), ("token-key",), ("why",), ("status",), ("doctor",), ("revocations",), ("tail",),
 )  # fmt: skip
 
 
