@@ -15,7 +15,7 @@ from store.changes import Operation
 from store.database import Database
 from store.records import Record, SignMode
 from store.seal import SealKeys, new_key
-from store.tables import TABLES
+from store.tables import PERMISSIONS, TABLES
 from store.writing import Writing
 
 KEYS = SealKeys.from_text(new_key(), "the test")
@@ -117,7 +117,7 @@ def test_one_that_is_there_already_undoes_all(database: Database) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         _add(database, allow("b"), allow("a"))
     assert database.revision == 1
-    assert [found.topic for found in database.records(TABLES[3])] == ["a"]
+    assert [found.topic for found in database.records(PERMISSIONS)] == ["a"]
 
 
 def test_one_of_an_unknown_instance_undoes_all(database: Database) -> None:
