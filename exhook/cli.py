@@ -11,6 +11,7 @@ import typer
 from exhook import commands_doctor, commands_operate, serving, signing
 from exhook.commands_access_key import access_key_app
 from exhook.commands_explain import explain_app
+from exhook.commands_mosquitto import mosquitto_app
 from exhook.commands_seal_key import seal_key_app
 from exhook.commands_token import token_app, token_key_app
 from exhook.demo import missing_extras
@@ -177,4 +178,5 @@ app.add_typer(explain_app, name="explain")
 app.add_typer(access_key_app, name="access-key")
 app.add_typer(token_app, name="token")
 app.add_typer(token_key_app, name="token-key")
+app.add_typer(mosquitto_app, name="mosquitto")
 app.add_typer(seal_key_app, name="seal-key")

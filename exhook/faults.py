@@ -5,6 +5,8 @@ from typing import Final, Self
 
 import typer
 
+from exhook.brokers.mosquitto.build import CannotBuild
+from exhook.brokers.mosquitto.configuration import InvalidOption
 from exhook.explaining import CannotSay
 from exhook.logs import error_place
 from exhook.settings import InvalidSettings
@@ -34,7 +36,7 @@ class Fault:
             return cls(usage, ExitCode.USAGE)
         if isinstance(error, CannotSay):
             return cls(f"cannot say: {error}", CANNOT_SAY)
-        if isinstance(error, InvalidSettings | CannotStart):
+        if isinstance(error, InvalidSettings | CannotStart | CannotBuild | InvalidOption):
             return cls(str(error), ExitCode.USAGE)
         code = exit_code_of(error)
         if code is ExitCode.INTERNAL:

@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from store.view import Listener
 
 DEFAULT: Final = "default"
+MOSQUITTO: Final = "Mosquitto"
+"""What the Mosquitto plugin says it is (`sysdescr`); its cluster name is the instance that it was given."""
+MOSQUITTO_CERTIFICATES: Final = "Mosquitto, certificates prove"
+"""The same, where its listener lets in by certificate."""
 _MOST_KNOWN: Final = 1_000
 
 
@@ -82,6 +86,9 @@ class Listeners:
 
     def _find(self, origin: Origin, default_instance: str) -> Listener:
         says_emqx = origin.sysdescr.startswith("EMQX") or not origin.sysdescr
+        external = origin.sysdescr == MOSQUITTO_CERTIFICATES
+        named = origin.cluster if origin.sysdescr in (MOSQUITTO, MOSQUITTO_CERTIFICATES) else ""
+        instance = named or default_instance
         for rule in self._rules:
             if (
                 rule.port in (None, origin.port)
@@ -89,5 +96,6 @@ class Listeners:
                 and rule.cluster in (None, origin.cluster)
             ):
                 emqx = says_emqx if rule.emqx is None else rule.emqx
-                return Listener(rule.name, rule.instance or default_instance, rule.external, emqx=emqx)
-        return Listener(DEFAULT, default_instance, emqx=says_emqx)
+                return Listener(rule.name, rule.instance or instance, rule.external or external, emqx=emqx)
+        name = f"mosquitto/{named}" if named else DEFAULT
+        return Listener(name, instance, external, emqx=says_emqx)

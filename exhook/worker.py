@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from exhook import metrics
+from exhook.bridge import Bridge
 from exhook.child import lines, say
 from exhook.decider import Decider
 from exhook.denials import Noted, write
@@ -69,7 +70,8 @@ class Worker:
         self.tails = Tails(settings.db, on_dropped=metrics.TAIL_DROPPED.inc)
         self.hooks = Hooks(self.decider, decision_log(settings), self.tails, clock=clock)
         self.healthy = True
-        self.carrier = make_carrier(settings, Services(self.hooks, Health(lambda: self.healthy)))
+        bridge = Bridge(self.decider, self._runtime.workers, clock)
+        self.carrier = make_carrier(settings, Services(self.hooks, bridge, Health(lambda: self.healthy)))
         self._following: asyncio.Task[None] | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="denials")
         self._counted = (0, 0)

@@ -1,9 +1,8 @@
-"""Make the Python of the three ExHook versions from their .proto files.
+"""Make the Python of the three ExHook versions, and of the bridge to Mosquitto, from their .proto files.
 
-``python -m protos.generate`` writes ``exhook_v{1,2,3}_pb2.py`` and ``.pyi`` beside the .proto files;
-``--check`` writes nothing, compares, and exits 1 naming every file that is out of date. The compiler is that
-of grpcio-tools, pinned in pyproject.toml: another version makes other bytes. No gRPC stubs are made: the
-carriers move bytes, and a call needs only its path.
+``python -m protos.generate`` writes ``…_pb2.py`` and ``…_pb2.pyi`` beside the .proto files; ``--check`` writes nothing, compares, and exits 1 naming every file that is out of date. The compiler is that of
+grpcio-tools, pinned in pyproject.toml: another version makes other bytes. No gRPC stubs are made: the carriers move
+bytes, and a call needs only its path.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PROTOS = tuple(f"exhook_v{version}.proto" for version in (1, 2, 3))
+PROTOS = (*(f"exhook_v{version}.proto" for version in (1, 2, 3)), "exhook_bridge_v1.proto")
 
 # protoc writes `Mapping` without parameters and `**kwargs` without a type (it stands for fields such as
 # `from`, which Python cannot take as a keyword); everything else in a stub is checked strictly.
@@ -26,7 +25,7 @@ class GenerationFailed(Exception):
 
 
 def generate(into: Path) -> tuple[Path, ...]:
-    """Write the six generated files to the directory ``into`` and return their paths.
+    """Write the generated files to the directory ``into`` and return their paths.
 
     Raises:
         GenerationFailed: grpcio-tools is not installed, or protoc refused a .proto file (protoc itself has

@@ -266,7 +266,7 @@ def test_the_recordings_were_packed_without_a_date() -> None:
 def test_the_committed_files_are_what_the_compiler_makes(tmp_path: Path) -> None:
     made = generate.generate(tmp_path)
     assert [path.name for path in made] == [
-        f"exhook_v{version}_pb2{suffix}" for version in (1, 2, 3) for suffix in (".py", ".pyi")
+        f"exhook_{name}_pb2{suffix}" for name in ("v1", "v2", "v3", "bridge_v1") for suffix in (".py", ".pyi")
     ]
     for path in made:
         assert path.read_bytes() == (generate.HERE / path.name).read_bytes(), path.name

@@ -1,0 +1,23 @@
+/* Where the server listens: HOST:PORT, [IPv6]:PORT or unix:/PATH. A name is resolved once, when the broker starts. */
+#ifndef EXHOOK_ADDRESS_H
+#define EXHOOK_ADDRESS_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#define ADDRESS_TEXT 300
+
+struct address {
+    struct sockaddr_storage socket;
+    socklen_t len;
+    char text[ADDRESS_TEXT];      /* as it was given */
+    char authority[ADDRESS_TEXT]; /* what requests name the server by */
+};
+
+/* Read an address; where it is none, `why` says what is wrong. */
+bool address_parse(struct address *address, const char *text, const char **why);
+
+/* A socket on its way to being connected, or -1. */
+int address_connect(const struct address *address);
+
+#endif
