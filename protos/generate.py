@@ -1,8 +1,9 @@
 """Make the Python of the three ExHook versions, and of the bridge to Mosquitto, from their .proto files.
 
-``python -m protos.generate`` writes ``…_pb2.py`` and ``…_pb2.pyi`` beside the .proto files; ``--check`` writes nothing, compares, and exits 1 naming every file that is out of date. The compiler is that of
-grpcio-tools, pinned in pyproject.toml: another version makes other bytes. No gRPC stubs are made: the carriers move
-bytes, and a call needs only its path.
+``python -m protos.generate`` writes ``…_pb2.py`` and ``…_pb2.pyi`` beside the .proto files; ``--check`` writes
+nothing, compares, and exits 1 naming every file that is out of date. The compiler is that of grpcio-tools, pinned in
+pyproject.toml: another version makes other bytes. No gRPC stubs are made: the carriers move bytes, and a call needs
+only its path.
 """
 
 import argparse

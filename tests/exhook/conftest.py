@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from grpc import aio
+from mosquitto_under_test import built
 from worker_under_test import Serve, Served, Store, instance
 
 from exhook.settings import Settings
@@ -38,3 +39,9 @@ def serve(store: Store) -> Serve:
             await worker.stop()
 
     return serving
+
+
+@pytest.fixture(scope="session")
+def mosquitto_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin for Mosquitto; all processes of a test run share it."""
+    return built(tmp_path_factory.getbasetemp().parent)
