@@ -1,6 +1,7 @@
 """A real Mosquitto with the plugin, beside a real deciding process; and an MQTT client that shows every byte."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -9,9 +10,8 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -20,7 +20,8 @@ import pytest
 from server_under_test import HOST, PATIENCE, until
 from worker_under_test import INSTANCE, Store, identity, instance, permission
 
-from exhook.brokers.mosquitto.build import FLAGS, build, compiler
+from exhook.brokers.mosquitto import build as build_module
+from exhook.brokers.mosquitto.build import FLAGS, build, compile_plugin, compiler
 from exhook.settings import Settings
 from store.records import Action, Effect, Grantee, Record
 
@@ -37,19 +38,46 @@ def mosquitto() -> str | None:
     return named or shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
+SANITIZED: Final = ("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def built(folder: Path, *, sanitized: bool = False) -> Path:
+    """The plugin, built once for all tests that share the folder, as the source is now."""
+    source = Path(build_module.__file__).parent / build_module.SOURCE
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.iterdir()))).hexdigest()[:16]
+    plugin = folder / f"plugin-{digest}{'-sanitized' * sanitized}.so"
+    if plugin.exists():
+        return plugin
+    if sanitized:
+        program = compiler()
+        assert program is not None
+        fresh = plugin.with_suffix(f".{os.getpid()}")
+        without = [flag for flag in FLAGS if flag != "-O2" and "FORTIFY" not in flag]
+        compile_plugin(fresh, program, [*without, *SANITIZED])
+        fresh.replace(plugin)
+    else:
+        build(plugin)
+    return plugin
+
+
+def sanitizer() -> str | None:
+    """The run-time library of AddressSanitizer, which a broker that knows nothing of it has to be given."""
+    program = compiler()
+    if program is None:
+        return None
+    found = subprocess.run([program, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    path = found.stdout.strip()
+    return os.path.realpath(path) if "/" in path else None
+
+
 needs_mosquitto: Final = pytest.mark.skipif(
     mosquitto() is None or compiler() is None,
     reason="needs Mosquitto (EXHOOK_TEST_MOSQUITTO names one) and a C compiler",
 )
+needs_sanitizer: Final = pytest.mark.skipif(
+    mosquitto() is None or sanitizer() is None, reason="needs Mosquitto and a C compiler with AddressSanitizer"
+)
 needs_compiler: Final = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
-
-
-def built(folder: Path, name: str = "plugin", flags: Sequence[str] = FLAGS) -> Path:
-    """The plugin, built once for all tests of one run that share the folder."""
-    plugin = folder / f"{name}.so"
-    if not plugin.exists():
-        build(plugin, flags)
-    return plugin
 
 
 def free_port() -> int:
@@ -223,6 +251,7 @@ class RawMqtt:
         self.socket = sock or socket.create_connection((HOST, port), PATIENCE)
         self.socket.settimeout(PATIENCE)
         self._seen = b""
+        self._before: list[bytes] = []  # packets that came while another kind was waited for
 
     def __enter__(self) -> Self:
         return self
@@ -291,11 +320,14 @@ class RawMqtt:
         self.socket.close()
 
     def read(self, kind: int | None = None) -> bytes:
-        """The next packet, of a kind where one is given (others are skipped); empty where the broker hung up."""
+        """The next packet, of a kind where one is given; empty where the broker hung up."""
+        if kind is None and self._before:
+            return self._before.pop(0)
         while True:
             packet = self._read()
             if kind is None or not packet or packet[0] & 0xF0 == kind:
                 return packet
+            self._before.append(packet)
 
     def messages(self, seconds: float = SILENCE, most: int = 1000) -> list[tuple[str, bytes]]:
         """The messages that come within a time: topic and payload."""
@@ -419,28 +451,23 @@ class Bridge:
 
 
 @contextmanager
-def bridged(folder: Path, plugin: Path, *lines: str, records: Sequence[Record] = (), **settings: Any) -> Iterator[Bridge]:
+def bridged(
+    folder: Path,
+    plugin: Path,
+    *lines: str,
+    records: Sequence[Record] = (),
+    environment: dict[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[Bridge]:
     """A broker with one listener that asks a server with these records."""
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(folder / "exhook.db")
     store.put(instance(), *records)
     with Deciding(store, folder, **settings) as server:
         configuration = listener(plugin, f"{HOST}:{server.port}", *lines)
-        with Broker(folder, configuration) as broker:
+        with Broker(folder, configuration, **(environment or {})) as broker:
             bridge = Bridge(store, server, broker)
             try:
                 yield bridge
             finally:
                 bridge.close()
-
-
-def short_folder() -> Path:
-    """A folder whose path is short enough for a unix socket."""
-    return Path(tempfile.mkdtemp(prefix="xh"))
-
-
-def soon(found: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    until(found, seconds=seconds)
-
-
-__all__ = ["INSTANCE", "Bridge", "Broker", "Deciding", "RawMqtt"]

@@ -62,7 +62,6 @@ def configuration(plugin: Path, options: PluginOptions, listener: str = "") -> s
     lines = [
         "# exhook: who may connect, publish and subscribe is decided by the server at plugin_opt_address.",
         "# Nothing else in this file may let clients in: no password_file, no acl_file, no other plugin.",
-        "per_listener_settings true",
         f"listener {_in_line('listener', listener or _DEFAULT_LISTENER)}",
         "# The server decides about clients without a user name, too, and denies them.",
         "allow_anonymous false",

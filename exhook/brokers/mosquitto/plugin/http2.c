@@ -63,9 +63,14 @@ void h2_init(struct h2 *to) {
 
 bool h2_open(struct h2 *to, const struct address *address) {
     h2_close(to);
-    to->fd = address_connect(address);
-    if (to->fd < 0)
-        return false;
+    int fd = address_connect(address);
+    if (fd >= 0)
+        h2_begin(to, fd);
+    return fd >= 0;
+}
+
+void h2_begin(struct h2 *to, int fd) {
+    to->fd = fd;
     to->fresh = true;
     to->window = to->first_window = DEFAULT_WINDOW;
     to->most_streams = UINT32_MAX;
@@ -73,7 +78,6 @@ bool h2_open(struct h2 *to, const struct address *address) {
     /* ENABLE_PUSH = 0, MAX_HEADER_LIST_SIZE = 16384 */
     static const uint8_t settings[] = {0, 2, 0, 0, 0, 0, 0, 6, 0, 0, 0x40, 0};
     add_frame(to, SETTINGS, 0, 0, settings, sizeof settings);
-    return true;
 }
 
 void h2_close(struct h2 *to) {

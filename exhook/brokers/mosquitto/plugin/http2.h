@@ -59,6 +59,7 @@ struct h2 {
 
 void h2_init(struct h2 *to);
 bool h2_open(struct h2 *to, const struct address *address);
+void h2_begin(struct h2 *to, int fd); /* on a socket that does not block, maybe still on its way */
 void h2_close(struct h2 *to);
 static inline bool h2_is_open(const struct h2 *to) {
     return to->fd >= 0;

@@ -19,6 +19,8 @@
 #define TICK_MS 50      /* 2.1 ticks when it is asked to */
 #define KICKING_MS 20   /* how long disconnecting may hold up a tick */
 #define GOODBYE_MS 100
+#define TICKLESS_MS 1000 /* Mosquitto 2.0 has no ticks with per_listener_settings true */
+#define FRESH_MS 500
 
 struct plugin {
     struct abi_plugin_id *id;
@@ -29,8 +31,10 @@ struct plugin {
     struct losses lost; /* since the start: for sessions that were away */
     struct changes_watch changes;
     struct question question;
-    bool loaded; /* the server knows of this broker */
+    bool loaded;    /* the server knows of this broker */
+    int64_t ticked; /* when the broker last ticked … */
     int64_t idled;
+    int64_t learnt; /* … and, where it does not, when the server was last asked for changes */
 };
 
 EXPORT const char exhook_plugin_version[] = EXHOOK_VERSION;
@@ -49,34 +53,50 @@ static void apply(struct plugin *plugin, enum changes_news news, const struct lo
     size_t doomed = clients_doom(&plugin->clients, &whom);
     if (doomed)
         mosquitto_log_printf(ABI_LOG_NOTICE, "exhook: revision %llu of the policy takes something from %zu clients "
-                             "that are connected; they are disconnected",
-                             (unsigned long long)plugin->changes.since, doomed);
+                             "that are connected; they are %s",
+                             (unsigned long long)plugin->changes.since, doomed,
+                             clock_ms() - plugin->ticked < TICKLESS_MS ? "disconnected" : "cut off");
+}
+
+/* Ask what has changed, and wait for the answer. */
+static void learn(struct plugin *plugin, int64_t deadline) {
+    struct bytes request = {0};
+    struct losses losses = {0};
+    changes_request(&plugin->changes, plugin->options.instance, plugin->options.certificate, &request);
+    enum h2_result result = server_ask(&plugin->server, RPC_CHANGES, &request, deadline);
+    if (result == H2_ANSWERED) {
+        size_t len;
+        const uint8_t *answer = h2_message(&plugin->server.connection, &len);
+        apply(plugin, changes_answer(&plugin->changes, answer, len, &losses), &losses);
+    } else if (result == H2_REFUSED) {
+        changes_refused(&plugin->changes, plugin->server.connection.grpc_status);
+    }
+    losses_free(&losses);
+    bytes_free(&request);
 }
 
 /* Before anyone is let in: make the broker known, and learn which revision changes are to be counted from. */
 static bool prepare(struct plugin *plugin, int64_t deadline) {
-    struct bytes request = {0};
     if (!plugin->loaded) {
+        struct bytes request = {0};
         question_loaded(&request, &plugin->options);
         enum h2_result result = server_ask(&plugin->server, RPC_LOADED, &request, deadline);
         plugin->loaded = result == H2_ANSWERED || result == H2_REFUSED;
+        bytes_free(&request);
     }
-    if (plugin->loaded && !plugin->changes.known && !plugin->changes.unavailable) {
-        bytes_clear(&request);
-        changes_request(&plugin->changes, plugin->options.instance, plugin->options.certificate, &request);
-        enum h2_result result = server_ask(&plugin->server, RPC_CHANGES, &request, deadline);
-        struct losses losses = {0};
-        size_t len;
-        if (result == H2_ANSWERED) {
-            const uint8_t *answer = h2_message(&plugin->server.connection, &len);
-            apply(plugin, changes_answer(&plugin->changes, answer, len, &losses), &losses);
-        } else if (result == H2_REFUSED) {
-            changes_refused(&plugin->changes, plugin->server.connection.grpc_status);
-        }
-        losses_free(&losses);
-    }
-    bytes_free(&request);
+    if (plugin->loaded && !plugin->changes.known && !plugin->changes.unavailable)
+        learn(plugin, deadline);
     return plugin->loaded && (plugin->changes.known || plugin->changes.unavailable);
+}
+
+/* Where the broker does not tick, changes are asked for on the way. Nobody can be disconnected there, since this is
+ * called in the midst of things; whoever lost something is asked about at every step, deliveries too. */
+static void keep_up(struct plugin *plugin) {
+    int64_t now = clock_ms();
+    if (now - plugin->ticked < TICKLESS_MS || now - plugin->learnt < FRESH_MS || !plugin->changes.known)
+        return;
+    plugin->learnt = now;
+    learn(plugin, now + plugin->options.deadline_ms);
 }
 
 /* Ask what `plugin->question` holds. */
@@ -108,6 +128,7 @@ static int on_basic_auth(int event, void *event_data, void *userdata) {
     struct plugin *plugin = userdata;
     const struct abi_basic_auth *auth = event_data;
     (void)event;
+    keep_up(plugin);
     if (!question_connect(&plugin->question, &plugin->options, auth))
         return ABI_AUTH;
     enum verdict verdict = ask(plugin, RPC_AUTHENTICATE);
@@ -131,7 +152,7 @@ static bool is_read_checked(struct plugin *plugin, struct mosquitto *client) {
     case READ_CHECK_REVOKED: {
         const struct client *known = clients_find(&plugin->clients, client);
         /* Whoever is not remembered is checked. */
-        return !is_known(known, client) || known->check_reads;
+        return !is_known(known, client) || known->check_reads || known->doomed;
     }
     case READ_CHECK_DURABLE:
         return !mosquitto_client_clean_session(client);
@@ -158,6 +179,7 @@ static int on_acl_check(int event, void *event_data, void *userdata) {
     struct plugin *plugin = userdata;
     const struct abi_acl_check *acl = event_data;
     (void)event;
+    keep_up(plugin);
     /* Where a certificate proves who somebody is there is no BASIC_AUTH: this is the first that is heard of them. */
     if (plugin->options.certificate && !is_known(clients_find(&plugin->clients, acl->client), acl->client) &&
         mosquitto_client_id(acl->client))
@@ -217,6 +239,7 @@ static int on_tick(int event, void *event_data, void *userdata) {
     tick->next_s = 0;
     tick->next_ms = TICK_MS;
     int64_t now = clock_ms();
+    plugin->ticked = now;
     if (now - plugin->idled >= TICK_MS) {
         plugin->idled = now;
         server_idle(&plugin->server);
