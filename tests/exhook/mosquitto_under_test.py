@@ -43,9 +43,7 @@ SANITIZED: Final = ("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,
 
 def built(folder: Path, *, sanitized: bool = False) -> Path:
     """The plugin, built once for all tests that share the folder, as the source is now."""
-    source = Path(build_module.__file__).parent / build_module.SOURCE
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.iterdir()))).hexdigest()[:16]
-    plugin = folder / f"plugin-{digest}{'-sanitized' * sanitized}.so"
+    plugin = folder / f"plugin-{digest()}{'-sanitized' * sanitized}.so"
     if plugin.exists():
         return plugin
     if sanitized:
@@ -58,6 +56,16 @@ def built(folder: Path, *, sanitized: bool = False) -> Path:
     else:
         build(plugin)
     return plugin
+
+
+def source_folder() -> Path:
+    return Path(build_module.__file__).parent / build_module.SOURCE
+
+
+def digest(*more: Path) -> str:
+    """What tells one state of the source from another."""
+    files = [*sorted(source_folder().iterdir()), *more]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def sanitizer() -> str | None:

@@ -140,9 +140,7 @@ def test_a_rule_of_the_server_may_name_another_instance(tmp_path: Path, mosquitt
             assert server.decisions()[-1]["listener"] == "plant"
 
 
-@pytest.mark.parametrize(
-    ("option", "delivered"), [("off", True), ("revoked", True), ("durable", True), ("on", False)]
-)
+@pytest.mark.parametrize(("option", "delivered"), [("off", True), ("revoked", True), ("durable", True), ("on", False)])
 def test_read_checks(tmp_path: Path, mosquitto_plugin: Path, option: str, delivered: bool) -> None:
     """A denial that stood before the subscription keeps its messages from it only where deliveries are asked about."""
     records = (*user("alice", "both a/#"), *user("bob", "pub a/#"))
