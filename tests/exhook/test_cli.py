@@ -57,7 +57,8 @@ class TestHelp:
     def test_every_command_is_in_this_list(self) -> None:
         top = {(), *((name,) for name in _names(app))}
         explain = {("explain", name) for name in _names(explain_app)}
-        assert top | explain | {("seal-key", name) for name in _names(seal_key_app)} == set(COMMANDS)
+        keys = {("seal-key", name) for name in _names(seal_key_app)}
+        assert top | explain | keys | {("mosquitto", name) for name in _names(mosquitto_app)} == set(COMMANDS)
 
     def test_help_needs_nothing_else_to_be_right(self, exhook: Exhook) -> None:
         for command in COMMANDS:

@@ -80,8 +80,8 @@ def permission(
     effect: Effect = Effect.ALLOW, **more: Any,
 ) -> Permission:  # fmt: skip
     return Permission(
-        instance=INSTANCE, identity_type=to, identity=name, topic=topic, action=action, effect=effect,
-        **({"source": "policy"} | more),
+        identity_type=to, identity=name, topic=topic, action=action, effect=effect,
+        **({"instance": INSTANCE, "source": "policy"} | more),
     )  # fmt: skip
 
 

@@ -202,5 +202,3 @@ def _resident(broker: Broker) -> int:
     """Bytes of memory; the sanitizer takes most of them."""
     pages = int(Path(f"/proc/{broker.process.pid}/statm").read_text().split()[1])
     return pages * 4096
-
-

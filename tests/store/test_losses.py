@@ -1,0 +1,232 @@
+"""Who lost something: by hand, and against the decisions themselves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from records_under_test import (
+    INSTANCE,
+    NOW,
+    PUB,
+    SUB,
+    allow,
+    authenticated,
+    authorized,
+    blocked,
+    client,
+    deny,
+    group,
+    instance,
+    secret,
+    stored,
+    user,
+    written,
+)
+from small_stores import PASSWORDS, cases, stores, topics
+
+from store.database import Database
+from store.losses import MAX_CHANGES, losses
+from store.records import ClientIdRule, Grantee, NoMatch, Record, SignMode, group_of
+from store.seal import SealKeys
+from store.sweeper import sweep
+from store.tables import TABLES, Subject
+from store.view import Client
+
+LATER = NOW + 1000
+U, V = (Grantee.USER, "u"), (Grantee.USER, "v")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database.open(tmp_path / "exhook.db", SealKeys()) as opened:
+        written(opened, instance())
+        yield opened
+
+
+def lost(database: Database, since: int, now_ms: int = NOW) -> set[tuple[str, str]] | None:
+    found = losses(database.connection, since, database.revision, now_ms)
+    return None if found is None else {(subject.type, subject.name) for subject in found}
+
+
+def removed(database: Database, *records: Record, now_ms: int = NOW) -> None:
+    with database.writing(actor="tester", source="api", now_ms=now_ms) as write:
+        for record in records:
+            write.remove(record)
+
+
+NOTHING: set[tuple[str, str]] = set()
+USER, CLIENT = {("USER", "u")}, {("CLIENT", "c1")}
+ALL = {("ALL", "")}
+TWO = (secret("one", id="1"), secret("two", id="2"))
+
+CHANGED: list[Any] = [
+    ("a new user", [], [user("u")], NOTHING),
+    ("a new grant", [], [allow("a", to=U)], NOTHING),
+    ("a new denial", [], [deny("a", to=U)], USER),
+    ("a new denial for all", [], [deny("a")], ALL),
+    ("a new blacklist entry", [], [blocked("c1")], CLIENT),
+    ("a blacklisted user", [], [blocked(username="u")], USER),
+    ("an expired denial", [], [deny("a", to=U, expires_at=NOW)], NOTHING),
+    ("an owned client id", [], [client("u", "c1")], CLIENT),
+    ("an owned client id, expired", [], [client("u", "c1", expires_at=NOW)], CLIENT),
+    ("another secret", [user("u", "one")], [user("u", "two")], USER),
+    ("one more secret", [user("u", TWO[0])], [user("u", *TWO)], NOTHING),
+    ("one secret less", [user("u", *TWO)], [user("u", TWO[0])], USER),
+    ("another mode", [user("u", "one")], [user("u", "one", sign_mode=SignMode.SIGNED)], USER),
+    ("an end in the past", [user("u")], [user("u", expires_at=NOW)], USER),
+    ("an end to come", [user("u")], [user("u", expires_at=NOW + 1)], NOTHING),
+    ("a note", [user("u")], [user("u", note="new")], NOTHING),
+    ("a prefix", [user("u")], [user("u", client_ids_prefix="x")], USER),
+    ("a wider prefix", [user("u", client_ids_prefix="xy")], [user("u", client_ids_prefix="x")], NOTHING),
+    ("a group", [user("u")], [user("u", client_ids_group="GID_Abc")], USER),
+    ("a group's prefix", [user("u", client_ids_group="GID_Abc")], [user("u", client_ids_prefix="GID_")], NOTHING),
+    ("narrowed", [allow("a", to=U)], [allow("a", SUB, to=U)], USER),
+    ("widened", [allow("a", SUB, to=U)], [allow("a", to=U)], NOTHING),
+    ("a denial narrowed", [deny("a", to=U)], [deny("a", SUB, to=U)], NOTHING),
+    ("a denial widened", [deny("a", PUB, to=U)], [deny("a", to=U)], USER),
+    ("the group rule", [], [instance(client_id_rule=ClientIdRule.GROUP)], {("INSTANCE", "")}),
+    ("no more passing on", [instance(no_match=NoMatch.PASS)], [instance()], {("INSTANCE", "")}),
+    ("passing on", [instance()], [instance(no_match=NoMatch.PASS)], NOTHING),
+    ("pinned", [instance(pin_client_ids=False)], [instance()], {("INSTANCE", "")}),
+    ("a quota", [instance()], [instance(record_quota=9)], NOTHING),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"), [case[1:] for case in CHANGED], ids=[one[0] for one in CHANGED]
+)
+def test_what_a_change_takes_away(
+    database: Database, before: list[Record], after: list[Record], expected: set[tuple[str, str]]
+) -> None:
+    written(database, *before)
+    since = database.revision
+    written(database, *after, now_ms=LATER)
+    assert lost(database, since) == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (user("u"), USER),
+        (client("u", "c1"), CLIENT),
+        (allow("a", to=U), USER),
+        (deny("a", to=U), NOTHING),
+        (blocked("c1"), NOTHING),
+        (group("GID_Abc"), {("GROUP", "GID_Abc")}),
+        (instance(), {("INSTANCE", "")}),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_what_a_removal_takes_away(database: Database, record: Record, expected: set[tuple[str, str]]) -> None:
+    written(database, record)
+    since = database.revision
+    removed(database, record)
+    assert lost(database, since) == expected
+
+
+def test_a_grant_that_goes_over_to_another_source_is_nobodys_loss(database: Database) -> None:
+    written(database, allow("a", to=U))
+    since = database.revision
+    written(database, allow("a", to=U, source="plant"), source="plant")
+    removed(database, allow("a", to=U))
+    assert lost(database, since) == NOTHING
+
+
+def test_what_comes_and_goes_is_nobodys_loss(database: Database) -> None:
+    since = database.revision
+    written(database, user("u"), deny("a", to=U))
+    removed(database, deny("a", to=U))
+    assert lost(database, since) == NOTHING
+
+
+def test_what_expires(database: Database) -> None:
+    """An expired denial lets in; a grant, an identity and a secret that run out are lost."""
+    kept, ending = secret("one", id="1"), secret("two", id="2", expires_at=NOW + 5)
+    written(
+        database,
+        user("u", expires_at=NOW + 5),
+        user("v", kept, ending),
+        user("w"),
+        allow("a", to=(Grantee.CLIENT, "c1"), expires_at=NOW + 5),
+        deny("a", expires_at=NOW + 5),
+        blocked("c2", expires_at=NOW + 5),
+    )
+    since = database.revision
+    assert sweep(database, NOW + 5) == 5
+    assert lost(database, since, NOW + 5) == {("USER", "u"), ("USER", "v"), ("CLIENT", "c1")}
+
+
+def test_a_range_of_revisions(database: Database) -> None:
+    written(database, user("u"), user("v"))
+    since = database.revision
+    removed(database, user("u"))
+    until = database.revision
+    removed(database, user("v"))
+    assert losses(database.connection, since, until, NOW) == {Subject(INSTANCE, "USER", "u")}
+    assert losses(database.connection, until, until, NOW) == frozenset()
+
+
+def test_a_gap_and_too_much_are_everyones_loss(database: Database) -> None:
+    since = database.revision
+    written(database, user("u"))
+    assert losses(database.connection, since, since + 2, NOW) is None
+    database.connection.execute("DELETE FROM changes WHERE revision = ?", (since,))
+    database.connection.execute("DELETE FROM revisions WHERE revision = ?", (since,))
+    assert losses(database.connection, since - 1, since + 1, NOW) is None
+    assert losses(database.connection, since, since + 1, NOW) == frozenset()
+    with database.writing(actor="tester", source="api", now_ms=NOW) as write:
+        for number in range(MAX_CHANGES):
+            write.put(allow(f"t/{number}"))
+    assert lost(database, since) is None
+
+
+@pytest.fixture(scope="module")
+def reused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with Database.open(tmp_path_factory.mktemp("losses") / "exhook.db", SealKeys()) as opened:
+        opened.connection.execute("PRAGMA synchronous = OFF")
+        yield opened
+
+
+def concerned(subjects: frozenset[Subject], asker: Client) -> bool:
+    mine = {
+        ("USER", asker.username), ("CLIENT", asker.client_id), ("GROUP", group_of(asker.client_id)),
+        ("ALL", ""), ("INSTANCE", ""),
+    }  # fmt: skip
+    return any((subject.type, subject.name) in mine for subject in subjects)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(), stores(), st.data())
+def test_whoever_is_denied_what_was_allowed_has_lost_something(
+    reused: Database,
+    case: tuple[list[Record], Client],
+    other: list[Record],
+    data: st.DataObject,
+) -> None:
+    """By the decisions: it may be reported needlessly, and is never left out."""
+    records, asker = case
+    before = {(record.kind, record.key): record for record in records}
+    put = {
+        (record.kind, record.key): record for record in other if data.draw(st.booleans(), label=f"puts {record.kind}")
+    }
+    gone = [record for key, record in before.items() if key not in put and key[0] != "instance" and not data.draw(st.booleans(), label="keeps")]
+    after = [*(record for key, record in before.items() if key not in put and record not in gone), *put.values()]
+    asked = [(action, topic) for topic in data.draw(st.lists(topics(), max_size=4)) for action in (PUB, SUB)]
+    removed(reused, *(record for table in reversed(TABLES) for record in list(reused.records(table))))
+    written(reused, *before.values())
+    since = reused.revision
+    written(reused, *put.values(), now_ms=LATER)
+    removed(reused, *gone)
+    subjects = losses(reused.connection, since, reused.revision, NOW)
+    old = [stored(reused, record) for record in before.values()]
+    new = [stored(reused, record) for record in after]
+    assert subjects is not None
+    denied = any(authorized(old, asker, *one).allow and not authorized(new, asker, *one).allow for one in asked) or any(
+        authenticated(old, asker, password).allow and not authenticated(new, asker, password).allow
+        for password in PASSWORDS
+    )
+    if denied:
+        assert concerned(subjects, asker)
