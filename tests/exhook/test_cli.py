@@ -15,6 +15,7 @@ from typer.main import get_group
 from exhook import signing
 from exhook.cli import app
 from exhook.commands_explain import explain_app
+from exhook.commands_mosquitto import mosquitto_app
 from exhook.commands_seal_key import seal_key_app
 from store.sync.exit_codes import ExitCode
 
@@ -22,6 +23,7 @@ COMMANDS = (
     (), ("serve",), ("api",), ("demo",), ("sign",), ("settings",), ("explain",), ("explain", "connect"),
     ("explain", "publish"), ("explain", "subscribe"), ("seal-key",), ("seal-key", "new"), ("seal-key", "rotate"),
     ("access-key",), ("token",), ("token-key",), ("why",), ("status",), ("doctor",), ("revocations",), ("tail",),
+    ("mosquitto",), ("mosquitto", "build-plugin"), ("mosquitto", "config"),
 )  # fmt: skip
 
 

@@ -212,7 +212,11 @@ def test_whoever_is_denied_what_was_allowed_has_lost_something(
     put = {
         (record.kind, record.key): record for record in other if data.draw(st.booleans(), label=f"puts {record.kind}")
     }
-    gone = [record for key, record in before.items() if key not in put and key[0] != "instance" and not data.draw(st.booleans(), label="keeps")]
+    gone = [
+        record
+        for key, record in before.items()
+        if key not in put and key[0] != "instance" and not data.draw(st.booleans(), label="keeps")
+    ]
     after = [*(record for key, record in before.items() if key not in put and record not in gone), *put.values()]
     asked = [(action, topic) for topic in data.draw(st.lists(topics(), max_size=4)) for action in (PUB, SUB)]
     removed(reused, *(record for table in reversed(TABLES) for record in list(reused.records(table))))
