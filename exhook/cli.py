@@ -9,12 +9,13 @@ from typing import Annotated, Final
 import typer
 
 from exhook import commands_doctor, commands_operate, serving, signing
+from exhook.brokers.mosquitto.running import why_not
 from exhook.commands_access_key import access_key_app
 from exhook.commands_explain import explain_app
 from exhook.commands_mosquitto import mosquitto_app
 from exhook.commands_seal_key import seal_key_app
 from exhook.commands_token import token_app, token_key_app
-from exhook.demo import missing_extras
+from exhook.demo import DemoBroker, missing_extras
 from exhook.faults import CannotStart, Fault
 from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
 from exhook.settings import load_settings
@@ -133,13 +134,20 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
     stay: Annotated[bool, typer.Option("--stay", help="Go on serving, with the broker on 1883, until Ctrl-C.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Where policy and store are kept; a new one if left out.")] = None,
+    broker: Annotated[DemoBroker, typer.Option(help="What the clients go through.")] = DemoBroker.AUTO,
 ) -> None:
     """Start everything on free ports, let real MQTT clients try things, show what happened and why."""
-    if missing := missing_extras():
+    obstacle = why_not() if broker is not DemoBroker.EMBEDDED else ""
+    if obstacle and broker is DemoBroker.MOSQUITTO:
+        raise CannotStart(f"{obstacle}; install it, or say --broker embedded")
+    mosquitto = broker is not DemoBroker.EMBEDDED and not obstacle
+    if missing := missing_extras(mosquitto=mosquitto):
         raise CannotStart(f"exhook demo needs {' and '.join(missing)}: pip install 'exhook[broker]'")
+    if obstacle:
+        typer.echo(f"{obstacle}: the clients go through the embedded broker", err=True)
     from exhook.demo.running import run_demo  # noqa: PLC0415 - needs the extra `broker`, and this command alone
 
-    raise typer.Exit(run_demo(as_json=json, stay=stay, folder=folder))
+    raise typer.Exit(run_demo(as_json=json, stay=stay, folder=folder, mosquitto=mosquitto))
 
 
 @app.command(epilog="Example: exhook sign --username sensors --client-id meter-0001")

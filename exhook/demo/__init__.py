@@ -1,5 +1,6 @@
-"""The command `demo`: a server, an embedded broker, and real MQTT clients that try things."""
+"""The command `demo`: a server, a broker, and real MQTT clients that try things."""
 
+from enum import StrEnum
 from importlib.util import find_spec
 from typing import Final
 
@@ -7,9 +8,22 @@ EXTRAS: Final = {"amqtt": "amqtt", "paho": "paho-mqtt"}
 """Packages that the demo alone needs (the extra `broker`), by the module that tells whether they are there."""
 
 
-def missing_extras() -> list[str]:
-    """The packages that are not installed."""
-    return [package for module, package in EXTRAS.items() if not _importable(module)]
+class DemoBroker(StrEnum):
+    """What the clients go through."""
+
+    AUTO = "auto"
+    """Mosquitto where it can be run, else the embedded one."""
+    MOSQUITTO = "mosquitto"
+    EMBEDDED = "embedded"
+
+
+def missing_extras(*, mosquitto: bool) -> list[str]:
+    """The packages that are needed and not installed."""
+    return [
+        package
+        for module, package in EXTRAS.items()
+        if not (mosquitto and module == "amqtt") and not _importable(module)
+    ]
 
 
 def _importable(module: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 
 import typer
 
+from exhook.brokers.mosquitto.running import Mosquitto
 from exhook.demo.clients import MqttClient, NoAnswer
 from exhook.demo.outcome import Outcome
 from exhook.demo.script import SCRIPT, WITNESS, Step
@@ -31,11 +32,13 @@ FIXED: Final = ("127.0.0.1:9000", 1883)
 FREE: Final = ("127.0.0.1:0", 0)
 
 
-def run_demo(*, as_json: bool, stay: bool, folder: Path | None) -> int:
+def run_demo(*, as_json: bool, stay: bool, folder: Path | None, mosquitto: bool) -> int:
     """Run the script; 0 only if every line went as the policy says. With `stay`, go on serving until Ctrl-C.
 
+    The clients go through Mosquitto, or through the embedded broker.
+
     Raises:
-        CannotStart: the server or the broker did not come up.
+        CannotStart, CannotBuild: the server, the plugin or the broker did not come up.
     """
     listen, broker_port = FIXED if stay else FREE
     with ExitStack() as stack:
@@ -47,7 +50,11 @@ def run_demo(*, as_json: bool, stay: bool, folder: Path | None) -> int:
             shutil.copyfile(str(files("exhook.demo") / POLICY), policy)
             # Its first line names it, for whoever edits the policy.
             (folder / FILE_NAME).write_text(schema_text(), encoding="utf-8")
-        server = stack.enter_context(DemoServer(folder, listen=listen, broker_port=broker_port))
+        embedded = None if mosquitto else broker_port
+        server = stack.enter_context(DemoServer(folder, listen=listen, embedded=embedded))
+        if mosquitto:
+            server.broker_port = stack.enter_context(Mosquitto(folder, server.address, broker_port)).port
+            server.broker_name = "Mosquitto"
         outcomes = play(server)
         _tell(outcomes, server, as_json=as_json)
         good = all(outcome.as_the_policy_says for outcome in outcomes)
@@ -121,7 +128,7 @@ def _tell(outcomes: list[Outcome], server: DemoServer, *, as_json: bool) -> None
         return
     print_table(
         outcomes,
-        f"MQTT clients on 127.0.0.1:{server.broker_port}, decided by exhook on {server.address}",
+        f"MQTT clients on 127.0.0.1:{server.broker_port} ({server.broker_name}), decided by exhook on {server.address}",
     )
 
 
@@ -132,7 +139,7 @@ def _stay(server: DemoServer, folder: Path) -> None:
     policy, db = folder / POLICY, folder / DB
     typer.echo(
         f"""
-The server goes on, with an MQTT broker (for trying, MQTT 3.1.1) on 127.0.0.1:{server.broker_port}.
+The server goes on, with {server.broker_name} on 127.0.0.1:{server.broker_port}.
   change the policy   edit {policy} and save; it is in force at once
   ask why             {program} explain --db {db} --username sensors --client-id GID_Sensors@@@0001 subscribe '#'
   a device's password {program} sign --db {db} --username sensors --client-id GID_Sensors@@@0002

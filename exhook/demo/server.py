@@ -1,4 +1,4 @@
-"""A server for the demo: the real command, with an embedded broker, its decisions read from its own log."""
+"""A server for the demo: the real command, its decisions read from its own log."""
 
 import json
 import os
@@ -27,15 +27,20 @@ Line = Mapping[str, Any]
 class DemoServer:
     """`exhook serve` as a child process, on the policy and the store in a folder."""
 
-    def __init__(self, folder: Path, *, listen: str, broker_port: int) -> None:
+    def __init__(self, folder: Path, *, listen: str, embedded: int | None) -> None:
+        """With the embedded broker on port `embedded`; 0 takes any free one, None starts none."""
         self.broker_port = 0
+        """Where clients connect; whoever starts another broker sets it."""
+        self.broker_name = "the embedded broker"
+        self._embedded = embedded
         self.address = ""
         self._lines: list[Line] = []
         self._said: list[str] = []
         self._came = threading.Condition()
         command: Sequence[str] = (
             sys.executable, "-m", "exhook", "serve", "--db", DB, "--policy", POLICY, "--listen", listen,
-            "--with-broker", str(broker_port), "--decisions", "all", "--log-format", "json",
+            "--decisions", "all", "--log-format", "json",
+            *([] if embedded is None else ["--with-broker", str(embedded)]),
         )  # fmt: skip
         # In the folder, so that places read `policy.yaml:13`; without the settings of another server.
         self.process = subprocess.Popen(  # noqa: S603 - our own command
@@ -52,11 +57,12 @@ class DemoServer:
         self._reader.start()
         try:
             self.address = self._await("serving")["address"]
-            broker = self._await("embedded broker, for trying: MQTT 3.1.1 alone")
+            if self._embedded is not None:
+                broker = self._await("embedded broker, for trying: MQTT 3.1.1 alone")
+                self.broker_port = int(broker["address"].rsplit(":", 1)[1])
         except CannotStart:
             self.__exit__()
             raise
-        self.broker_port = int(broker["address"].rsplit(":", 1)[1])
         return self
 
     def __exit__(self, *_: object) -> None:

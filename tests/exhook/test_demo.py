@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mosquitto_under_test import needs_mosquitto
 
+from exhook import cli
+from exhook.brokers.mosquitto.running import why_not
 from exhook.demo.outcome import Outcome
 from exhook.demo.script import SCRIPT, Login
 from exhook.demo.table import print_table
@@ -43,11 +46,11 @@ def outcome(**fields: Any) -> Outcome:
 
 
 class TestRun:
-    def test_every_line_is_as_the_policy_says(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("broker", ["embedded", pytest.param("mosquitto", marks=needs_mosquitto)])
+    def test_every_line_is_as_the_policy_says(self, tmp_path: Path, broker: str) -> None:
         """Settings of another server, in the environment, change nothing."""
-        done = demo(
-            "--json", cwd=tmp_path, EXHOOK_INSTANCE="mqtt-other", EXHOOK_CONFIG="absent.toml", EXHOOK_DECISIONS="none"
-        )
+        others = {"EXHOOK_INSTANCE": "mqtt-other", "EXHOOK_CONFIG": "absent.toml", "EXHOOK_DECISIONS": "none"}
+        done = demo("--json", "--broker", broker, cwd=tmp_path, **others)
         assert done.returncode == 0, done
         outcomes = json.loads(done.stdout)
         assert [list(one) for one in outcomes] == [KEYS] * len(SCRIPT)
@@ -73,7 +76,7 @@ class TestRun:
         )
         assert changed != text
         (folder / "policy.yaml").write_text(changed, encoding="utf-8")
-        done = demo("--folder", "kept", cwd=tmp_path, COLUMNS="80", NO_COLOR="1")
+        done = demo("--folder", "kept", "--broker", "embedded", cwd=tmp_path, COLUMNS="80", NO_COLOR="1")
         assert done.returncode == 1, done
         lines = done.stdout.splitlines()
         wrong = [line for line in lines if line.startswith(" NO ")]
@@ -89,11 +92,42 @@ class TestRun:
         folder = tmp_path / "kept"
         folder.mkdir()
         (folder / "policy.yaml").write_text("format: exhook/v1\ncolour: red\n")
-        done = demo("--folder", "kept", cwd=tmp_path)
+        done = demo("--folder", "kept", "--broker", "embedded", cwd=tmp_path)
         assert (done.returncode, done.stdout) == (64, "")
         assert done.stderr.startswith("the server did not start:\n")
         assert "policy.yaml:2:1: " in done.stderr
         assert "Traceback" not in done.stderr
+
+
+class TestBroker:
+    """Which broker the clients go through, where something is missing."""
+
+    @pytest.fixture
+    def nowhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("exhook.brokers.mosquitto.running.installed", lambda: None)
+
+    @pytest.mark.usefixtures("nowhere")
+    def test_mosquitto_is_not_installed(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert cli.run(["demo", "--broker", "mosquitto"]) == 64
+        assert capsys.readouterr().err == "Mosquitto is not installed; install it, or say --broker embedded\n"
+        asked: list[bool] = []
+
+        def run_demo(*, mosquitto: bool, **_: object) -> int:
+            asked.append(mosquitto)
+            return 0
+
+        monkeypatch.setattr("exhook.demo.running.run_demo", run_demo)
+        assert cli.run(["demo"]) == 0
+        assert asked == [False]
+        assert "the clients go through the embedded broker" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("compiler", ["nonesuch", "false"])
+    def test_there_is_no_compiler_that_works(self, monkeypatch: pytest.MonkeyPatch, compiler: str) -> None:
+        monkeypatch.setattr("exhook.brokers.mosquitto.running.installed", lambda: "/usr/sbin/mosquitto")
+        monkeypatch.setenv("CC", compiler)
+        assert why_not().startswith("there is no C compiler")
 
 
 class TestTable:
