@@ -35,6 +35,9 @@ column SIGHUP says whether a running server takes on another value when it gets 
 _LISTENERS: Final = """
 ## Listeners
 
+Mosquitto's plugin [names its instance itself](mosquitto.md#instances-and-listeners), and needs a table only to go
+elsewhere.
+
 Where one server decides for several listeners of a broker, or for several clusters, each is described by a table
 `[[listeners]]` in the settings file. Every criterion that a table gives (`port`, `mountpoint`, `cluster`) must fit;
 the first table that fits wins. What none fits comes in by the listener named `default`, and the setting `instance`

@@ -3,11 +3,15 @@
 import os
 import re
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +19,7 @@ import pytest
 import typer.main
 from pages import PAGES, ROOT, Block, Command, all_commands, anchors, blocks, commands, prose, spans, steps
 
+from exhook.brokers.mosquitto.build import compiler
 from exhook.cli import app as exhook_app
 from exhook.settings import Settings, load_settings
 from store.sync.cli import app as sync_app
@@ -27,19 +32,29 @@ NOT_RUN: Final = {
     "pipx": "it needs a package index",
     "systemctl": "it needs systemd and root",
     "install": "it needs root",
+    "apt": "it needs root, and a package index",
+    "exhook mosquitto config | sudo": "it needs root",
 }
 """Commands that are not run, by how they begin, and why."""
 
 GIT: Final = "git"
 """Run, too, for policies are kept in it."""
 
+BROKERS: Final = ("mosquitto_pub", "mosquitto_sub")
+"""Commands of Mosquitto's, which the pages use to show what a client sees."""
+
 SERVE: Final = "exhook serve"
 START_SECONDS: Final = 30
+PORTS: Final = ("1883", "9000")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     variables: dict[str, str] = {}
+    if page.name == "mosquitto.md" and not _has_mosquitto():
+        pytest.skip("needs Mosquitto, its clients and a C compiler")
+    with ExitStack() as free:
+        ports = {port: free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for port in PORTS}
     for step in steps(page):
         if isinstance(step, Block) and step.file:
             (tmp_path / step.file).write_text(step.text, encoding="utf-8")
@@ -47,7 +62,10 @@ def test_commands_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
             if command.line.startswith("export "):
                 variables |= dict(word.split("=", 1) for word in shlex.split(command.line)[1:])
             elif not _why_not_run(command):
-                _run(command, tmp_path, variables)
+                moved = (
+                    command if page.name != "mosquitto.md" or "/usr/local" in command.line else _moved(command, ports)
+                )
+                _run(moved, tmp_path, variables)
 
 
 @pytest.mark.parametrize("start", NOT_RUN)
@@ -129,6 +147,19 @@ def test_the_dots_of_shown_output(shown: tuple[str, ...], printed: str, same: bo
     assert _prints(shown, printed) is same
 
 
+def _has_mosquitto() -> bool:
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    return all(shutil.which(name, path=path) for name in ("mosquitto", *BROKERS)) and compiler() is not None
+
+
+def _moved(command: Command, ports: Mapping[str, int]) -> Command:
+    """The command with free ports in place of those that another server here may have."""
+    line = command.line
+    for port, free in ports.items():
+        line = re.sub(rf"\b{port}\b", str(free), line)
+    return replace(command, line=line)
+
+
 def _why_not_run(command: Command) -> str:
     return next((why for start, why in NOT_RUN.items() if _begins(command.line, start)), "")
 
@@ -141,7 +172,7 @@ def _run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
     if command.line.startswith(SERVE):
         _serve(command, folder, variables)
         return
-    ours = command.hidden or any(word in OURS or word == GIT for word in _words(command.line))
+    ours = command.hidden or any(word in OURS or word == GIT or word in BROKERS for word in _words(command.line))
     assert ours, f"{command}: not ours, and not on the list NOT_RUN"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command.line],
