@@ -43,6 +43,7 @@ bench: $(STAMP)  ## prints tables; takes minutes
 	$(BIN)/python bench/sync.py
 	$(BIN)/python bench/api.py
 	$(BIN)/python bench/revocation.py
+	$(BIN)/python bench/mosquitto.py
 
 soak: $(STAMP)  ## what only real time shows
 	$(BIN)/python -m pytest -m soak --timeout 1200

@@ -22,7 +22,9 @@ class ListenerRule(BaseModel):
     name: str = Field(description="Its name in logs.")
     port: int | None = Field(default=None, description="The broker's port that the client connected to.")
     mountpoint: str | None = Field(default=None, description="The mountpoint of the broker's listener, as expanded.")
-    cluster: str | None = Field(default=None, description="The cluster's name, as its nodes tell it; of Mosquitto, its plugin's `instance`.")
+    cluster: str | None = Field(
+        default=None, description="The cluster's name, as its nodes tell it; of Mosquitto, its plugin's `instance`."
+    )
     instance: str = Field(default="", description="The instance that decides; empty for the default one.")
     external: bool = Field(
         default=False,

@@ -52,7 +52,7 @@ class Harness:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _, errors = self._process.communicate(timeout=20)
+        errors = self._process.communicate(timeout=20)[1]
         # Leaks are found at the end.
         assert self._process.returncode == 0, errors.decode(errors="replace")[-3000:]
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 import pytest
 from server_under_test import HOST, PATIENCE, until
-from worker_under_test import INSTANCE, Store, identity, instance, permission
+from worker_under_test import Store, identity, instance, permission
 
 from exhook.brokers.mosquitto import build as build_module
 from exhook.brokers.mosquitto.build import FLAGS, build, compile_plugin, compiler
@@ -101,7 +101,12 @@ class Deciding:
         self.store = store
         self.log = folder / f"worker-{time.monotonic_ns()}.log"
         self.port = free_port()
-        self._settings = {"db": store.path, "decisions": "all", "log_format": "json", "drain_seconds": 0.1} | settings
+        self._settings: dict[str, Any] = {
+            "db": store.path,
+            "decisions": "all",
+            "log_format": "json",
+            "drain_seconds": 0.1,
+        } | settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -233,8 +238,14 @@ class _PortTaken(Exception):
 def listener(plugin: Path, address: str, *lines: str) -> str:
     """A listener of a broker's configuration, with the plugin on it."""
     return "\n".join(
-        [f"listener {{port}} {HOST}", "allow_anonymous false", f"plugin {plugin}", f"plugin_opt_address {address}"]
-        + [*lines, ""]
+        [
+            f"listener {{port}} {HOST}",
+            "allow_anonymous false",
+            f"plugin {plugin}",
+            f"plugin_opt_address {address}",
+            *lines,
+            "",
+        ]
     )
 
 
@@ -339,7 +350,7 @@ class RawMqtt:
 
     def messages(self, seconds: float = SILENCE, most: int = 1000) -> list[tuple[str, bytes]]:
         """The messages that come within a time: topic and payload."""
-        found = []
+        found: list[tuple[str, bytes]] = []
         deadline = time.monotonic() + seconds
         while len(found) < most and (left := deadline - time.monotonic()) > 0:
             self.socket.settimeout(left)

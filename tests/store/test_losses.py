@@ -165,7 +165,7 @@ def test_a_range_of_revisions(database: Database) -> None:
     removed(database, user("u"))
     until = database.revision
     removed(database, user("v"))
-    assert losses(database.connection, since, until, NOW) == {Subject(INSTANCE, "USER", "u")}
+    assert losses(database.connection, since, until, NOW) == frozenset({Subject(INSTANCE, "USER", "u")})
     assert losses(database.connection, until, until, NOW) == frozenset()
 
 

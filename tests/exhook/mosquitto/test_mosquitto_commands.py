@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands_under_test import Exhook
-from mosquitto_under_test import Broker, Deciding, RawMqtt, free_port, needs_compiler, needs_mosquitto, user
+from mosquitto_under_test import Broker, Deciding, RawMqtt, needs_compiler, needs_mosquitto, user
 from server_under_test import HOST
 from worker_under_test import Store, instance
 
@@ -120,10 +120,9 @@ def test_the_configuration_works_as_it_is_printed(exhook: Exhook, tmp_path: Path
     store.put(instance(), *user("alice", "both a/#"))
     with Deciding(store, tmp_path) as server:
         flags = ("--plugin", str(mosquitto_plugin), "--address", f"{HOST}:{server.port}", "--cache-size", "9")
-        printed = exhook("mosquitto", "config", "--listener", f"{free_port()} {HOST}", *flags).out
-        with Broker(tmp_path, printed.replace("listener ", "# ", 1) + "listener {port} " + HOST + "\n") as broker:
-            with RawMqtt(broker.port) as client:
-                assert client.connect("c1", "alice", b"pw-alice") == bytes.fromhex("20020000")
+        printed = exhook("mosquitto", "config", "--listener", f"1999 {HOST}", *flags).out
+        with Broker(tmp_path, printed.replace("1999", "{port}")) as broker, RawMqtt(broker.port) as client:
+            assert client.connect("c1", "alice", b"pw-alice") == bytes.fromhex("20020000")
 
 
 def test_the_source_is_in_the_wheel() -> None:

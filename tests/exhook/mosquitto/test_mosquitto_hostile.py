@@ -89,7 +89,9 @@ def hang_up(one: socket.socket) -> None:
 
 
 def silence(one: socket.socket) -> None:
-    time.sleep(3)
+    one.settimeout(3)
+    while one.recv(65536):
+        pass
 
 
 def drip(one: socket.socket) -> None:

@@ -1,12 +1,11 @@
 """Options, two listeners of one broker, unix sockets, and certificates."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,7 +228,7 @@ class Authority:
         return certificate, secret
 
     def _sign(self, subject: x509.Name, key: Any, *, ca: bool = False) -> x509.Certificate:
-        today = datetime.datetime.now(datetime.UTC)
+        today = dt.datetime.now(dt.UTC)
         local = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))])
         return (
             x509.CertificateBuilder()
@@ -237,8 +236,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(today - datetime.timedelta(days=1))
-            .not_valid_after(today + datetime.timedelta(days=1))
+            .not_valid_before(today - dt.timedelta(days=1))
+            .not_valid_after(today + dt.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(local, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -250,8 +249,8 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
-    yield Authority(tmp_path_factory.mktemp("certificates"))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 def tls(authority: Authority, port: int, certificate: tuple[Path, Path]) -> RawMqtt:
@@ -276,25 +275,27 @@ def test_a_listener_that_lets_in_by_certificate(
     pump = authority.make("pump", (NameOID.ORGANIZATION_NAME, "Plant, Ltd"), (NameOID.COMMON_NAME, "pump"))
     alice = authority.make("alice", (NameOID.COMMON_NAME, "alice"))
     lines = certificate_lines(authority, "use_identity_as_username true", "plugin_opt_auth certificate")
-    with Deciding(store, tmp_path) as server:
-        with Broker(tmp_path, listener(mosquitto_plugin, f"{HOST}:{server.port}", *lines)) as broker:
-            with tls(authority, broker.port, pump) as client:
-                assert client.connect("c1") == bytes.fromhex("20020000")
-                assert client.subscribe("p/pump/#") == bytes.fromhex("9003000100")
-                assert client.subscribe("p/other/#") == bytes.fromhex("9003000180")
-                client.publish("p/pump/x", b"own")
-                assert client.message() == ("p/pump/x", b"own")
-            # A certificate that is named like an identity with a password inherits nothing from it.
-            with tls(authority, broker.port, alice) as client:
-                assert client.connect("c2") == bytes.fromhex("20020000")
-                assert client.subscribe("p/#") == bytes.fromhex("9003000180")
-            assert server.decisions(username="alice", hook="subscribe")[0]["reason"] == "external_only"
-            # Nobody is let in there by a password.
-            with tls(authority, broker.port, pump) as client:
-                client.connect("c3")
-                assert client.publish("p/pump/x")[0] == 0x40
-                store.remove(identity("pump", mode=SignMode.EXTERNAL))
-                assert client.gone()
+    with (
+        Deciding(store, tmp_path) as server,
+        Broker(tmp_path, listener(mosquitto_plugin, f"{HOST}:{server.port}", *lines)) as broker,
+    ):
+        with tls(authority, broker.port, pump) as client:
+            assert client.connect("c1") == bytes.fromhex("20020000")
+            assert client.subscribe("p/pump/#") == bytes.fromhex("9003000100")
+            assert client.subscribe("p/other/#") == bytes.fromhex("9003000180")
+            client.publish("p/pump/x", b"own")
+            assert client.message() == ("p/pump/x", b"own")
+        # A certificate that is named like an identity with a password inherits nothing from it.
+        with tls(authority, broker.port, alice) as client:
+            assert client.connect("c2") == bytes.fromhex("20020000")
+            assert client.subscribe("p/#") == bytes.fromhex("9003000180")
+        assert server.decisions(username="alice", hook="subscribe")[0]["reason"] == "external_only"
+        # Nobody is let in there by a password.
+        with tls(authority, broker.port, pump) as client:
+            client.connect("c3")
+            assert client.publish("p/pump/x")[0] == 0x40
+            store.remove(identity("pump", mode=SignMode.EXTERNAL))
+            assert client.gone()
 
 
 def test_a_certificate_beside_a_password(
@@ -304,11 +305,13 @@ def test_a_certificate_beside_a_password(
     store.put(permission("alice", "machines/${cn}"))
     one = authority.make("machine", (NameOID.COMMON_NAME, "Maschine-ß"))
     lines = certificate_lines(authority)
-    with Deciding(store, tmp_path) as server:
-        with Broker(tmp_path, listener(mosquitto_plugin, f"{HOST}:{server.port}", *lines)) as broker:
-            with tls(authority, broker.port, one) as client:
-                assert client.connect("c1", "alice", b"guess") == bytes.fromhex("20020005")
-            with tls(authority, broker.port, one) as client:
-                assert client.connect("c1", "alice", b"pw-alice") == bytes.fromhex("20020000")
-                assert client.subscribe("machines/Maschine-ß") == bytes.fromhex("9003000100")
-                assert client.subscribe("machines/other") == bytes.fromhex("9003000180")
+    with (
+        Deciding(store, tmp_path) as server,
+        Broker(tmp_path, listener(mosquitto_plugin, f"{HOST}:{server.port}", *lines)) as broker,
+    ):
+        with tls(authority, broker.port, one) as client:
+            assert client.connect("c1", "alice", b"guess") == bytes.fromhex("20020005")
+        with tls(authority, broker.port, one) as client:
+            assert client.connect("c1", "alice", b"pw-alice") == bytes.fromhex("20020000")
+            assert client.subscribe("machines/Maschine-ß") == bytes.fromhex("9003000100")
+            assert client.subscribe("machines/other") == bytes.fromhex("9003000180")
