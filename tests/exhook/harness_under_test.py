@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
 
-from mosquitto_under_test import SANITIZED, digest, source_folder
+from mosquitto_under_test import SANITIZED, digest, one_at_a_time, source_folder
 
 from exhook.brokers.mosquitto.build import FLAGS, compiler
 
@@ -105,10 +105,12 @@ def harness(folder: Path) -> Path:
     program = folder / f"harness-{digest(HARNESS)}"
     compiled = compiler()
     assert compiled is not None
-    if not program.exists():
+    with one_at_a_time(folder):
+        if program.exists():
+            return program
         flags = [flag for flag in FLAGS if flag not in ("-O2", "-shared", "-D_FORTIFY_SOURCE=2")]
         sources = sorted(str(file) for file in source_folder().glob("*.c") if file.name != "plugin.c")
-        fresh = program.with_name(f"{program.name}.{id(flags)}")
+        fresh = program.with_suffix(".fresh")
         command = [compiled, *flags, *SANITIZED, f"-I{source_folder()}", "-o", str(fresh), str(HARNESS), *sources]
         made = subprocess.run([*command, "-ldl"], capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr

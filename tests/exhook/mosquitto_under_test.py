@@ -1,6 +1,7 @@
 """A real Mosquitto with the plugin, beside a real deciding process; and an MQTT client that shows every byte."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -44,18 +45,27 @@ SANITIZED: Final = ("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,
 def built(folder: Path, *, sanitized: bool = False) -> Path:
     """The plugin, built once for all tests that share the folder, as the source is now."""
     plugin = folder / f"plugin-{digest()}{'-sanitized' * sanitized}.so"
-    if plugin.exists():
-        return plugin
-    if sanitized:
-        program = compiler()
-        assert program is not None
-        fresh = plugin.with_suffix(f".{os.getpid()}")
-        without = [flag for flag in FLAGS if flag != "-O2" and "FORTIFY" not in flag]
-        compile_plugin(fresh, program, [*without, *SANITIZED])
-        fresh.replace(plugin)
-    else:
-        build(plugin)
+    with one_at_a_time(folder):
+        if plugin.exists():
+            return plugin
+        if sanitized:
+            program = compiler()
+            assert program is not None
+            fresh = plugin.with_suffix(".fresh")
+            without = [flag for flag in FLAGS if flag != "-O2" and "FORTIFY" not in flag]
+            compile_plugin(fresh, program, [*without, *SANITIZED])
+            fresh.replace(plugin)
+        else:
+            build(plugin)
     return plugin
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let no other process of this test run build meanwhile what this one builds."""
+    with (folder / "building.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def source_folder() -> Path:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_under_test import INSTANCE, Serve, Store, identity, instance, permission
 
-from exhook.listeners import DEFAULT, ListenerRule, Listeners, Origin
+from exhook.listeners import DEFAULT, MOSQUITTO, MOSQUITTO_CERTIFICATES, ListenerRule, Listeners, Origin
 from store.records import Instance, SignMode
 from store.view import Listener
 
@@ -21,6 +21,29 @@ def origin(port: int = 1883, mountpoint: str = "", cluster: str = "emqxcl", sysd
 
 def found(rules: list[ListenerRule], asked: Origin, default_instance: str = "main") -> Listener:
     return Listeners(tuple(rules)).find(asked, default_instance)
+
+
+class TestMosquitto:
+    """The plugin's instance travels as the cluster's name, and `auth certificate` in what the broker says it is."""
+
+    def test_the_plugin_names_its_instance(self) -> None:
+        plant = origin(0, cluster="mqtt-plant", sysdescr=MOSQUITTO)
+        assert found([], plant) == Listener("mosquitto/mqtt-plant", "mqtt-plant", emqx=False)
+        assert found([], origin(0, cluster="", sysdescr=MOSQUITTO)) == Listener(DEFAULT, "main", emqx=False)
+
+    def test_certificates_prove_where_the_plugin_says_so(self) -> None:
+        proven = origin(0, cluster="mqtt-plant", sysdescr=MOSQUITTO_CERTIFICATES)
+        assert found([], proven) == Listener("mosquitto/mqtt-plant", "mqtt-plant", external=True, emqx=False)
+        rule = ListenerRule(name="r", cluster="mqtt-plant")
+        assert found([rule], proven) == Listener("r", "mqtt-plant", external=True, emqx=False)
+
+    def test_a_rule_goes_before_what_the_plugin_says(self) -> None:
+        rule = ListenerRule(name="r", cluster="mqtt-plant", instance="other", external=True)
+        asked = origin(0, cluster="mqtt-plant", sysdescr=MOSQUITTO)
+        assert found([rule], asked) == Listener("r", "other", external=True, emqx=False)
+
+    def test_the_name_of_an_emqx_cluster_is_no_instance(self) -> None:
+        assert found([], origin(cluster="mqtt-plant")).instance == "main"
 
 
 class TestFinding:

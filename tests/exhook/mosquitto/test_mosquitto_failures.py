@@ -59,6 +59,17 @@ def test_a_killed_server(bridge: Bridge) -> None:
     bridge.broker.says("answers again")
 
 
+def test_sighup_while_the_server_is_away_disconnects_everyone(bridge: Bridge) -> None:
+    """Mosquitto asks anew about everyone, and nobody says yes."""
+    client = bridge.connected("c1", "alice")
+    bridge.server.kill()
+    try:
+        bridge.broker.tell(signal.SIGHUP)
+        assert client.gone()
+    finally:
+        bridge.server.start()
+
+
 def test_a_frozen_server_costs_a_bystander_one_deadline(bridge: Bridge) -> None:
     bystander = bridge.connected("c1", "bob")
     clients = [bridge.client() for _ in range(5)]

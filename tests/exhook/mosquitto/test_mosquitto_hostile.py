@@ -29,6 +29,7 @@ def environment() -> dict[str, str]:
     """The broker itself is not built for it: what it leaks, and what it loads last, is not looked at."""
     found = sanitizer()
     assert found is not None
+    # Leaks of the plugin's parts are found by the harness.
     return {"LD_PRELOAD": found, "ASAN_OPTIONS": "detect_leaks=0:exitcode=99", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
@@ -43,6 +44,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory, plugin: Path) -> Iterator[B
 
 def test_a_rough_day(bridge: Bridge) -> None:
     """Everything once: the sanitizers end the broker at the first wrong step, and its exit code tells."""
+    assert "libasan" in Path(f"/proc/{bridge.broker.process.pid}/maps").read_text()
     alice, bob = bridge.connected("c1", "alice", will=("a/will", b"w")), bridge.connected("c2", "bob", 5)
     bob.subscribe("a/#", "b/#", "$share/g/a/#")
     for number in range(30):

@@ -216,6 +216,7 @@ class TestCall:
             (HELLO + frame(HEADERS, 0x24, 1, bytes(5) + STATUS) + BODY + TAIL, Result.ANSWERED, 0),
             (HELLO + HEAD + frame(DATA, PADDED, 1, b"\x04" + message(ALLOWED) + bytes(4)) + TAIL, Result.ANSWERED, 0),
         ],
+        ids=lambda value: value.hex()[-24:] if isinstance(value, bytes) else str(value),
     )  # fmt: skip
     def test_what_ends_a_call(self, parts: Harness, answer: bytes, result: Result, status: int) -> None:
         called = parts.call(answer)
