@@ -195,7 +195,7 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 from exhook.cli import run
 for hidden in ({"amqtt"}, {"paho"}, {"amqtt", "paho"}):
-    assert run(["demo"]) == 64
+    assert run(["demo", "--broker", "embedded"]) == 64
 """
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
