@@ -17,7 +17,7 @@ class DemoBroker(StrEnum):
     EMBEDDED = "embedded"
 
 
-def missing_extras(*, mosquitto: bool) -> list[str]:
+def missing_extras(*, mosquitto: bool = False) -> list[str]:
     """The packages that are needed and not installed."""
     return [
         package
