@@ -292,5 +292,5 @@ def test_systemd_unit_watches_the_policy() -> None:
 
 def test_what_is_not_there_yet_is_not_there() -> None:
     said = prose(ROOT / "README.md").split("## What is not there yet")[1]
-    assert "The Mosquitto bridge" in said
-    assert "mosquitto" not in typer.main.get_command(exhook_app).commands  # type: ignore[attr-defined]
+    assert "TLS on the ExHook port" in said
+    assert not [name for name in Settings.model_fields if name.startswith(("tls", "listen_tls"))]
