@@ -83,7 +83,9 @@ def matching(folder: Path, pattern: str) -> list[Path]:
         if not one.resolve().is_relative_to(base):
             raise ValueError(f"{str(one)!r} leads out of the folder of this file; put the file itself there")
     if not found or not found[0].exists():
-        raise ValueError("no file below the folder of this one is named so; correct the name, or leave the entry out")
+        raise ValueError(
+            f"no file below the folder of this one is named {pattern!r}; correct the name, or leave the entry out"
+        )
     return found
 
 

@@ -8,7 +8,7 @@ A finding is turned off in a file, with a reason::
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
@@ -47,6 +47,8 @@ class LintFinding:
 
 def lint(policy: Policy, now_ms: int) -> list[LintFinding]:
     """All findings that the files do not turn off, in order of place; what validation warns of is among them."""
+    # Rows of included files are read anew whenever they are asked for; those compared with each other are held anyway.
+    policy = replace(policy, permissions=tuple(policy.permissions))
     found = [finding for rule in _RULES for finding in rule(policy, now_ms)]
     found += [LintFinding(one.file, one.line, one.rule, one.record, one.message) for one in policy.warnings]
     used = set(policy.silencing)
@@ -94,14 +96,21 @@ def _relations(policy: Policy, _: int) -> Iterator[LintFinding]:
             message = f"{len(group)} permissions of one grantee; more than {MOST_COMPARED} are not compared"
             yield _finding(group[0], "not-compared", message)
             continue
+        denied = _denied(groups, instance) if grantee != Grantee.ALL else ()
+        if len(group) == 1 and not denied:
+            continue
         levels = [(permission, _levels(permission)) for permission in group]
         for permission, own in levels:
             for other, wide in levels:
                 if other is not permission:
                     yield from _relation(permission, own, other, wide)
-        if grantee != Grantee.ALL:
-            denied = [one for one in groups.get((instance, Grantee.ALL, ""), ()) if one.effect is Effect.DENY]
-            yield from _denied_to_everyone(levels, denied[:MOST_COMPARED], told)
+        yield from _denied_to_everyone(levels, denied, told)
+
+
+def _denied(groups: Mapping[tuple[str, str, str], Sequence[Permission]], instance: str) -> Sequence[Permission]:
+    """What everyone is denied in an instance."""
+    everyones = groups.get((instance, Grantee.ALL, ""), ())
+    return [one for one in everyones if one.effect is Effect.DENY][:MOST_COMPARED]
 
 
 def _levels(permission: Permission) -> Levels:
@@ -158,7 +167,9 @@ def _outlasts(other: Permission, permission: Permission) -> bool:
 
 def _everything(policy: Policy, _: int) -> Iterator[LintFinding]:
     for permission in policy.permissions:
-        if permission.effect is Effect.ALLOW and _levels(permission) in (("#",), ("+", "#")):
+        if permission.effect is Effect.DENY or not permission.topic.endswith("#"):
+            continue
+        if _levels(permission) in (("#",), ("+", "#")):
             yield _finding(
                 permission, "everything", f"{describe(permission)}: that is every topic; grant what is needed"
             )
@@ -166,24 +177,28 @@ def _everything(policy: Policy, _: int) -> Iterator[LintFinding]:
 
 def _claimable(policy: Policy, _: int) -> Iterator[LintFinding]:
     """A client id is a claim: rights granted to it go to whoever connects with it (pitfall 21)."""
+    claimed = [
+        one
+        for one in policy.permissions
+        if one.effect is Effect.ALLOW and one.identity_type in (Grantee.CLIENT, Grantee.GROUP)
+    ]
+    if not claimed:
+        return
     pins = {instance.name: instance.pin_client_ids for instance in policy.instances}
-    owned = {(one.instance, one.client_id) for one in policy.identities if one.client_id}
-    owned |= {(one.key[0], one.key[1]) for one in policy.device_credentials}
+    owned = {(one.key[0], one.key[1]) for one in policy.device_credentials}
     shared: dict[str, list[IdentitySpec]] = defaultdict(list)
     for identity in policy.identities:
-        if identity.identity_type is IdentityType.USER:
+        if identity.client_id:
+            owned.add((identity.instance, identity.client_id))
+        else:
             shared[identity.instance].append(identity)
-    for permission in policy.permissions:
-        if permission.effect is Effect.DENY:
-            continue
+    for permission in claimed:
         if permission.identity_type is Grantee.CLIENT:
             if (permission.instance, permission.identity) in owned and pins.get(permission.instance, True):
                 continue
             claims = [one for one in shared[permission.instance] if _admits(one, permission.identity)]
-        elif permission.identity_type is Grantee.GROUP:
-            claims = [one for one in shared[permission.instance] if _could_join(one, permission.identity)]
         else:
-            continue
+            claims = [one for one in shared[permission.instance] if _could_join(one, permission.identity)]
         if claims:
             names = ", ".join(sorted({one.username for one in claims})[:5])
             message = f"{describe(permission)}: whoever holds {names} can connect with that client id and have it"
@@ -251,7 +266,7 @@ def _expiry(record: Record | IdentitySpec, said: str, expires_at: int, now_ms: i
     if expires_at <= now_ms:
         yield _finding(record, "expired", f"{said} expired at {when}; take it out")
     elif expires_at <= now_ms + SOON_MS:
-        yield _finding(record, "expires-soon", f"{said} expires at {when}")
+        yield _finding(record, "expires-soon", f"{said} expires at {when}; set a later end, or take it out by then")
 
 
 _Rule = Callable[[Policy, int], Iterator[LintFinding]]

@@ -182,7 +182,7 @@ def _file_name(text: str) -> str:
 def _glob(text: str) -> str:
     parts = text.split("/")
     if ".." in parts or text.startswith("/") or "\0" in text:
-        raise broken("no path below the folder of this file; write one relative to it, without `..`")
+        raise broken(f"{text!r} is not below the folder of this file; write a path relative to it, without `..`")
     if not text.endswith(ROW_SUFFIXES):
         raise broken("files of rows are *.jsonl (JSON, an object a line) or *.csv; write devices/*.jsonl, say")
     return text

@@ -35,7 +35,7 @@ _DIFFERENCES: Final = (
     ),
     "Dynamic security 2.0 lets # subscribe to $SYS/#. Here topics that begin with $ are granted by name alone.",
     "Dynamic security 2.0 reads $share/GROUP/a as three levels. Here it is decided as a, and a grant of a is enough.",
-    "Roles and groups are written out, client by client: this version of the format has no roles.",
+    "Roles and groups are written out, client by client.",
 )
 
 

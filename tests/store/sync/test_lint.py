@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -9,6 +11,7 @@ import pytest
 from policy_files_under_test import error_of
 from sync_commands_under_test import run
 
+from store.records import Permission
 from store.sync import lint as lint_module
 from store.sync.document import load_policy
 from store.sync.lint import SOON_MS, LintFinding, lint
@@ -294,3 +297,23 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (quiet.exit_code, quiet.output) == (10, "")
     assert json.loads(run("lint", "policy.yaml", "-q", "--output", "sarif").output)["runs"][0]["results"]
     assert run("lint", "policy.yaml", "--output", "html").exit_code == 64
+
+
+class Counted(tuple[Permission, ...]):
+    """Permissions that count how often they are gone through: rows of included files are read anew each time."""
+
+    __slots__ = ()
+    times = 0
+
+    def __iter__(self) -> Iterator[Permission]:
+        Counted.times += 1
+        return super().__iter__()
+
+
+def test_permissions_are_gone_through_once(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(CLEAN)
+    policy = load_policy([file])
+    Counted.times = 0
+    lint(replace(policy, permissions=Counted(policy.permissions)), NOW)
+    assert Counted.times == 1
