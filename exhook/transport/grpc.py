@@ -7,7 +7,6 @@ leaves calls half open for a string that is not UTF-8; the options and the readi
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final
 
@@ -15,38 +14,20 @@ import grpc
 from grpc import aio
 
 from exhook.transport.call import Call, Refusal, Service, Status
+from exhook.transport.limits import Limits, Notices
 
 _STATUS: Final = {code.value[0]: code for code in grpc.StatusCode}
 _NO_LIMIT: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one peer may make the server hold."""
-
-    message_bytes: int = 1024 * 1024
-    metadata_bytes: int = 16 * 1024
-    half_open_seconds: float = 10.0
-    """How long a call may go without its message, where its own `grpc-timeout` is longer or missing."""
-
-
 class GrpcCarrier:
     """Serves unary calls on one address."""
 
-    def __init__(
-        self,
-        service: Service,
-        address: str,
-        limits: Limits,
-        *,
-        on_half_open: Callable[[], None] = lambda: None,
-        on_error: Callable[[str], None] = lambda _kind: None,
-    ) -> None:
+    def __init__(self, service: Service, address: str, limits: Limits, *, notices: Notices | None = None) -> None:
         self._service = service
         self._address = address
         self._limits = limits
-        self._on_half_open = on_half_open
-        self._on_error = on_error
+        self._notices = notices or Notices()
         self._server = aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers((_Handlers(self._serve, service),))
 
@@ -76,7 +57,7 @@ class GrpcCarrier:
             answer = self._service.answer(Call(path, body, deadline, context.peer()))
             return await answer if isawaitable(answer) else answer
         except Refusal as refusal:
-            self._on_error("refused")
+            self._notices.ended("refused")
             return await _abort(context, refusal.status, str(refusal))
 
     async def _message(self, context: aio.ServicerContext[Any, Any]) -> bytes:
@@ -87,10 +68,10 @@ class GrpcCarrier:
             async with asyncio.timeout(longest if remaining is None else min(longest, remaining)):
                 body = await context.read()
         except TimeoutError:
-            self._on_half_open()
+            self._notices.half_open()
             return await _abort(context, Status.DEADLINE_EXCEEDED, "the call's message did not come")
         if not isinstance(body, bytes):
-            self._on_error("no_message")
+            self._notices.ended("no_message")
             return await _abort(context, Status.INVALID_ARGUMENT, "the call has no message")
         return body
 

@@ -1,0 +1,191 @@
+"""Accepts for all workers in one place, and hands each connection to the worker that has the fewest.
+
+A broker makes few connections and keeps them for weeks, so how they were spread when they came is how work is
+spread. The kernel's way (SO_REUSEPORT) leaves one of two workers idle for weeks as often as not.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from exhook.transport.h2.listening import Listener
+
+HANDED: Final = b"+"
+"""Goes with each socket that is handed over."""
+CLOSED: Final = b"-"
+"""Comes back for each that is closed."""
+_AT_ONCE: Final = 64
+_FIRST_SECONDS: Final = 10.0
+"""How long those who come before all workers are there wait, so that not all go to the first."""
+_REPLACEMENT_SECONDS: Final = 1.0
+"""How long the connections of a worker that died wait for the one that takes its place."""
+
+
+@dataclass
+class _Seat:
+    """The place of one worker, whoever sits there."""
+
+    name: str
+    channel: socket.socket | None = None
+    connections: int = 0
+    turn: int = 0
+    """When it was last given one: of two that have equally many, the other is next."""
+    expected_until: float = 0.0
+    """Until when somebody who is not there may still come, in seconds of `time.monotonic`."""
+    held: list[socket.socket] = field(default_factory=list)
+    """Connections that wait for whoever comes."""
+
+    @property
+    def load(self) -> int:
+        return self.connections + len(self.held)
+
+
+class Acceptor:
+    """Listens at some addresses for the workers of one server."""
+
+    def __init__(self, addresses: tuple[str, ...], names: Iterable[str]) -> None:
+        """Addresses are `HOST:PORT` or `unix:PATH`; `names` are those of the workers that shall come."""
+        self._addresses = addresses
+        self._listeners: list[Listener] = []
+        self._seats = {name: _Seat(name, expected_until=monotonic() + _FIRST_SECONDS) for name in names}
+        self._turn = 0
+
+    def start(self) -> int:
+        """Take the addresses; who connects waits for the first worker. The port of the first address.
+
+        Raises:
+            OSError: one cannot be bound; nothing is taken then.
+        """
+        try:
+            for address in self._addresses:
+                self._listeners.append(Listener(address, self._spread))
+        except OSError:
+            self.close()
+            raise
+        return self._listeners[0].port
+
+    def seat(self, name: str, channel: socket.socket) -> None:
+        """A worker is ready; `channel` is our end of the pair of sockets whose other end is its own."""
+        seat = self._seats[name]
+        self._leave(seat)
+        channel.setblocking(False)
+        seat.channel = channel
+        asyncio.get_running_loop().add_reader(channel, self._hear, seat, channel)
+        for other in self._seats.values():
+            if other.channel is None and other.expected_until <= monotonic():
+                self._spread_held(other)
+        self._spread_held(seat)
+
+    def lost(self, name: str) -> None:
+        """A worker is gone, and its connections with it; another is being started."""
+        seat = self._seats[name]
+        if seat.channel is not None:
+            self._leave(seat)
+            seat.expected_until = monotonic() + _REPLACEMENT_SECONDS
+
+    def close(self) -> None:
+        """Accept no more, and hand over no more."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for seat in self._seats.values():
+            self._leave(seat)
+            for connected in seat.held:
+                connected.close()
+            seat.held.clear()
+
+    def _spread(self, connected: socket.socket) -> None:
+        now = monotonic()
+        there = [seat for seat in self._seats.values() if seat.channel or seat.expected_until > now]
+        # Where nobody is, and nobody is expected any more, whoever comes next takes it.
+        seat = min(there or self._seats.values(), key=lambda seat: (seat.load, seat.turn))
+        self._turn += 1
+        seat.turn = self._turn
+        if seat.channel is None or not self._hand(seat, seat.channel, connected):
+            seat.held.append(connected)
+            asyncio.get_running_loop().call_later(_REPLACEMENT_SECONDS, self._late, seat)
+
+    def _late(self, seat: _Seat) -> None:
+        if seat.held and any(other.channel for other in self._seats.values()):
+            self._spread_held(seat)
+
+    def _spread_held(self, seat: _Seat) -> None:
+        held, seat.held = seat.held, []
+        for connected in held:
+            self._spread(connected)
+
+    def _hand(self, seat: _Seat, channel: socket.socket, connected: socket.socket) -> bool:
+        try:
+            socket.send_fds(channel, [HANDED], [connected.fileno()])
+        except BlockingIOError:
+            return False  # it does not even take sockets: it will, or others do in a while
+        except OSError:
+            self.lost(seat.name)
+            return False
+        seat.connections += 1
+        connected.close()
+        return True
+
+    def _hear(self, seat: _Seat, channel: socket.socket) -> None:
+        try:
+            closed = channel.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            closed = b""
+        if seat.channel is not channel:
+            return
+        if closed:
+            seat.connections -= len(closed)
+        else:
+            self.lost(seat.name)
+
+    def _leave(self, seat: _Seat) -> None:
+        if seat.channel is not None:
+            asyncio.get_running_loop().remove_reader(seat.channel)
+            seat.channel.close()
+            seat.channel = None
+        seat.connections = 0
+
+
+class Intake:
+    """A worker's end: the sockets that it is handed."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._channel.setblocking(False)
+
+    def start(self, take: Callable[[socket.socket], None]) -> None:
+        """Give each socket to `take`, in the running event loop."""
+        asyncio.get_running_loop().add_reader(self._channel, self._receive, take)
+
+    def closed(self) -> None:
+        """One of them is closed."""
+        # Where that cannot be said the server is gone, or has not listened for some hundred thousand times.
+        with suppress(OSError):
+            self._channel.send(CLOSED)
+
+    def close(self) -> None:
+        """Take no more; the server finds another place for whom it would have handed over."""
+        asyncio.get_running_loop().remove_reader(self._channel)
+        self._channel.close()
+
+    def _receive(self, take: Callable[[socket.socket], None]) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                handed, descriptors, _flags, _address = socket.recv_fds(self._channel, 1, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                handed, descriptors = b"", []
+            if not handed:
+                asyncio.get_running_loop().remove_reader(self._channel)
+                return
+            for descriptor in descriptors:
+                connected = socket.socket(fileno=descriptor)
+                connected.setblocking(False)
+                take(connected)
