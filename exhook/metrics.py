@@ -12,21 +12,25 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from exhook.series import DecisionSeries
 from store.decision import Decision, Reason
 from store.records import Identity
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_BOUNDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 DECISIONS: Final = Counter("exhook_decisions", "Decisions, by hook, result and reason.", ["hook", "result", "reason"])
 SECONDS: Final = Histogram(
     "exhook_decision_seconds",
     "Time from a request's message to its answer, in seconds.",
     ["hook"],
-    buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+    buckets=_BOUNDS,
 )
 ERRORS: Final = Counter("exhook_hook_errors", "Requests denied because of an error of ours; one is one too many.")
 SHED: Final = Counter("exhook_shed", "Password verifications shed because they would have come too late.")
 HALF_OPEN: Final = Counter("exhook_half_open_calls", "Calls whose message never came.")
+BREACHES: Final = Counter("exhook_transport_breaches", "Peers, or calls, cut short by a limit, by kind.", ["kind"])
 REVISION: Final = Gauge(
     # By worker, of which there are a few: a sum or a minimum over processes would count those that died, too.
     "exhook_store_revision", "Revision of the store that a worker decides by.", ["worker"],
@@ -113,25 +117,30 @@ MAX_SECRETS: Final = 200
 """Secrets that one process tells of: those that were used first."""
 
 _USED: Final[dict[tuple[str, str, str], Gauge]] = {}
-_SERIES: Final[dict[tuple[str, bool, bool, str], tuple[Counter, Histogram]]] = {}
+_SERIES: Final[dict[tuple[str, bool, bool, str], DecisionSeries]] = {}
 """Series by what is counted: to find one by its labels takes as long as to count."""
 
 
 def count(hook: str, decision: Decision, seconds: float) -> None:
-    """Count one answer."""
+    """Count one answer; `write` makes it seen."""
     counted = (hook, decision.allow, decision.passed_on, decision.reason.value)
     if (series := _SERIES.get(counted)) is None:
         result = "allow" if decision.allow else "pass" if decision.passed_on else "deny"
-        series = DECISIONS.labels(hook, result, decision.reason.value), SECONDS.labels(hook)
+        series = DecisionSeries(DECISIONS.labels(hook, result, decision.reason.value), SECONDS.labels(hook), _BOUNDS)
         _SERIES[counted] = series
-    series[0].inc()
-    series[1].observe(seconds)
+    series.count(seconds)
     if decision.reason in (Reason.INTERNAL_ERROR, Reason.STORE_UNAVAILABLE):
         ERRORS.inc()
     elif decision.reason is Reason.OVERLOADED:
         SHED.inc()
     if decision.secret_id and isinstance(decision.rule, Identity) and len(decision.rule.secrets) > 1:
         used(decision.rule, decision.secret_id, time.time())
+
+
+def write() -> None:
+    """Bring what was counted to where all processes count together."""
+    for series in _SERIES.values():
+        series.write()
 
 
 def used(identity: Identity, secret_id: str, now: float) -> None:

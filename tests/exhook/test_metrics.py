@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,6 +15,7 @@ from server_under_test import HOST, PATIENCE, Asker, Server, one_of_each, sample
 from worker_under_test import INSTANCE, Store, identity, instance, permission, secret
 
 from exhook import metrics
+from exhook.transport.limits import Breach
 from store.decision import Reason
 
 CANARIES: Final = ("canary-user", "canary-client", "canary-password", "canary-topic", "canary-cn", "203.0.113.77")
@@ -24,6 +27,7 @@ LABELS: Final = {
     "instance": {INSTANCE},
     "identity": {"fleet"},
     "secret": {"new", "old"},
+    "kind": {*(breach.value for breach in Breach), "refused", "no_message"},
     "why": {"sampled", "unwritable"},
     "le": {"0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf"},
 }
@@ -172,3 +176,30 @@ def test_errors_of_ours_are_none(server: Server) -> None:
     assert found["exhook_hook_errors_total"] == 0
     assert found["exhook_shed_total"] == 0
     assert found["exhook_half_open_calls_total"] == 0
+
+
+def test_what_is_written_at_once_is_what_the_library_would_have_observed() -> None:
+    """In a process of its own, since metrics are global."""
+    program = """
+from prometheus_client import CollectorRegistry, Histogram
+from exhook import metrics
+from store.decision import Decision, Reason
+seen = [0.0, 0.00005, 0.0001, 0.00010001, 0.003, 0.05, 0.7, 5.0, 5.1, 1000.0] * 3
+registry = CollectorRegistry()
+other = Histogram("exhook_decision_seconds", "", ["hook"], buckets=metrics._BOUNDS, registry=registry).labels("publish")
+for round in range(2):
+    for seconds in seen:
+        other.observe(seconds)
+        metrics.count("publish", Decision(True, Reason.ALLOWED, revision=1), seconds)
+    metrics.write()
+    metrics.write()
+    (ours,) = metrics.SECONDS.collect()
+    (theirs,) = next(iter(registry.collect())),
+    wanted = {(one.name, tuple(one.labels.items())): one.value for one in theirs.samples if "created" not in one.name}
+    found = {(one.name, tuple(one.labels.items())): one.value for one in ours.samples if "created" not in one.name}
+    assert found.keys() == wanted.keys(), (found, wanted)
+    assert all(abs(found[name] - wanted[name]) < 1e-6 for name in wanted), (found, wanted)
+    counted = [one.value for one in next(iter(metrics.DECISIONS.collect())).samples if one.name.endswith("_total")]
+    assert counted == [len(seen) * (round + 1)], counted
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)
