@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -12,6 +13,7 @@ from typing import Any, Final
 from exhook.faults import CannotStart
 from exhook.logs import logger
 from exhook.settings import Settings
+from exhook.transport.h2.acceptor import Acceptor
 
 START_SECONDS: Final = 30.0
 _FIRST_BACKOFF: Final = 0.1
@@ -43,13 +45,23 @@ class ServingProcess:
         Raises:
             CannotStart: it did not come to serve.
         """
-        self._process = await _spawn(self._module)
+        self._process = await self._launch()
         self._tell(self.settings)
         said = _answer(await _first_line(self._process))
         if "ready" not in said:
             await self._end()
             raise CannotStart(said.get("failed", f"{self.what} {self.name} did not start; its own lines say why"))
+        self._serves()
         return int(said["ready"])
+
+    async def _launch(self) -> Process:
+        return await _spawn(self._module)
+
+    def _serves(self) -> None:
+        """It is ready."""
+
+    def _died(self) -> None:
+        """It is gone, without being told to."""
 
     async def keep(self) -> None:
         """Wait; whenever it dies without being told to, start another."""
@@ -61,6 +73,7 @@ class ServingProcess:
             code = await process.wait()
             if self._stopping:
                 return
+            self._died()
             logger.error(f"{self.what} died; another takes its place", worker=self.name, exit_code=code)
             if time.monotonic() - began >= _STEADY_SECONDS:
                 self._backoff = _FIRST_BACKOFF
@@ -105,8 +118,30 @@ class ServingProcess:
 class WorkerProcess(ServingProcess):
     """One deciding process."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, acceptor: Acceptor | None = None) -> None:
+        """`acceptor` hands it its connections; without one it listens itself."""
         super().__init__("worker", name, ["exhook.worker", name], settings)
+        self._acceptor = acceptor
+        self._channel: socket.socket | None = None
+        """Our end, until the acceptor has it."""
+
+    async def _launch(self) -> Process:
+        if self._acceptor is None:
+            return await super()._launch()
+        if self._channel:
+            self._channel.close()
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            return await _spawn(self._module, sockets=theirs)
+
+    def _serves(self) -> None:
+        if self._acceptor and self._channel:
+            self._acceptor.seat(self.name, self._channel)
+            self._channel = None
+
+    def _died(self) -> None:
+        if self._acceptor:
+            self._acceptor.lost(self.name)
 
 
 class ApiProcess(ServingProcess):
@@ -157,10 +192,14 @@ class BrokerProcess:
                 await self._process.wait()
 
 
-async def _spawn(module: Sequence[str]) -> Process:
+async def _spawn(module: Sequence[str], *, sockets: socket.socket | None = None) -> Process:
+    """Start a module; `sockets` is where it is handed connections, and its last argument."""
+    handed = (sockets.fileno(),) if sockets else ()
     # Measured: grpcio's newer listener costs more CPU a call; it is chosen before the library is loaded.
     environment = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE", **os.environ}
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", *module, stdin=PIPE, stdout=PIPE, env=environment)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *module, *map(str, handed)), stdin=PIPE, stdout=PIPE, env=environment, pass_fds=handed
+    )
 
 
 def _answer(line: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Coroutine
 
 from exhook import metrics
+from exhook.carriers import addresses
 from exhook.enforcer.enforcer import Enforcer
 from exhook.faults import CannotStart
 from exhook.logs import configure, error_place, logger
@@ -18,6 +19,7 @@ from exhook.policy import PolicyFiles
 from exhook.processes import ApiProcess, BrokerProcess, WorkerProcess
 from exhook.settings import InvalidSettings, Settings, split_address
 from exhook.sweeping import Sweeper
+from exhook.transport.h2.acceptor import Acceptor
 from store.database import Database
 from store.seal import PLAIN, SealKeys
 
@@ -35,6 +37,8 @@ class Supervisor:
         self._reload = reload
         self._keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
         self._policy = PolicyFiles(settings, self._keys)
+        self._held: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._workers: list[WorkerProcess] = []
         self._api: ApiProcess | None = None
         self._broker = BrokerProcess()
@@ -49,12 +53,11 @@ class Supervisor:
             StoreUnavailable, SealError, InvalidPolicy, CannotStart: it could not start.
         """
         self._listen_to_signals()
-        held = None
         try:
             self._prepare_store()
             await self._policy.apply_first()
             self._warn_of_an_empty_store()
-            held = self._hold_port()
+            self._take_addresses()
             await self._start_workers()
             self._start_metrics()
             await self._start_api()
@@ -68,8 +71,8 @@ class Supervisor:
             logger.info("draining")
         finally:
             await self._stop()
-            if held is not None:
-                held.close()
+            if self._held is not None:
+                self._held.close()
         logger.info("stopped")
 
     def _prepare_store(self) -> None:
@@ -91,7 +94,7 @@ class Supervisor:
                     store=str(self.settings.db),
                 )
 
-    def _hold_port(self) -> socket.socket:
+    def _take_addresses(self) -> None:
         """Take the port for the workers to share, and find out which where any will do.
 
         Raises:
@@ -100,23 +103,24 @@ class Supervisor:
         host, port = split_address(self.settings.listen)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            # Without SO_REUSEPORT first: with it, a second server would share the calls in silence.
-            with socket.create_server((host, port), family=family) as alone:
-                port = alone.getsockname()[1]
-            held = socket.socket(family, socket.SOCK_STREAM)
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            held.bind((host, port))
+            if self.settings.carrier == "h2":
+                self._acceptor = Acceptor(addresses(self.settings), map(str, range(self.settings.workers)))
+                port = self._acceptor.start()
+            else:
+                self._held, port = _hold_port(family, host, port)
         except OSError as error:
             raise CannotStart(
-                f"{self.settings.listen}: cannot listen there ({error.strerror}); choose another --listen"
+                f"{error.filename or self.settings.listen}: cannot listen there ({error.strerror}); choose another "
+                f"{'--unix-socket' if error.filename else '--listen'}"
             ) from None
         self.port = port
         listen = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         self.settings = self.settings.model_copy(update={"listen": listen})
-        return held
 
     async def _start_workers(self) -> None:
-        self._workers = [WorkerProcess(str(number), self.settings) for number in range(self.settings.workers)]
+        self._workers = [
+            WorkerProcess(str(number), self.settings, self._acceptor) for number in range(self.settings.workers)
+        ]
         await asyncio.gather(*(worker.start() for worker in self._workers))
 
     def _start_metrics(self) -> None:
@@ -186,11 +190,28 @@ class Supervisor:
     async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if self._acceptor:
+            self._acceptor.close()
         if self._api:
             # Before the workers: its last calls wait until these follow.
             await self._api.stop(self.settings.drain_seconds)
         await self._broker.stop()
         await asyncio.gather(*(worker.stop(self.settings.drain_seconds) for worker in self._workers))
+
+
+def _hold_port(family: int, host: str, port: int) -> tuple[socket.socket, int]:
+    """A socket that holds a port for the workers, which listen there themselves, and the port.
+
+    Raises:
+        OSError: someone else listens there.
+    """
+    # Without SO_REUSEPORT first: with it, a second server would share the calls in silence.
+    with socket.create_server((host, port), family=family) as alone:
+        port = alone.getsockname()[1]
+    held = socket.socket(family, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind((host, port))
+    return held, port
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

@@ -15,12 +15,13 @@ from exhook.listeners import ListenerRule
 PREFIX: Final = "EXHOOK_"
 RESTART_ONLY: Final = (
     "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "emqx", "seal_key_file",
+    "unix_socket", "tls_cert", "tls_key", "tls_client_ca", "tls_client_names",
     "api", "api_tls_cert", "api_tls_key", "max_message_bytes", "max_metadata_bytes", "half_open_seconds",
     "hash_threads", "hash_queue", "verified_seconds",
 )  # fmt: skip
 """Settings that SIGHUP does not change."""
 
-FILE_ALONE: Final = frozenset({"listeners", "emqx"})
+FILE_ALONE: Final = frozenset({"listeners", "emqx", "tls_client_names"})
 """Settings that no single word can say: tables of the settings file."""
 
 
@@ -34,20 +35,40 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     db: Path = Field(default=Path("exhook.db"), description="The store, an SQLite file; made where there is none.")
-    # Before `listen`, whose check asks for it.
+    # Before `listen`, whose check asks for these.
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Certificate of the port where brokers call, with its chain (PEM); `carrier` h2 alone.",
+    )
+    tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    tls_client_ca: Path | None = Field(
+        default=None, description="Who signs certificates of brokers (PEM); those without one are not let in."
+    )
+    tls_client_names: tuple[str, ...] = Field(
+        default=(), description="Names in certificates of brokers that are let in; left out: all that the CA signed."
+    )
     insecure: bool = Field(
         default=False,
         description="Let `listen`, and `api` without TLS, be other addresses than loopback. The one answers whether a "
         "password is right to anyone who reaches it, the other is sent passwords: keep both in a private network.",
     )
     listen: str = Field(
-        default="127.0.0.1:9000", description="Where brokers call, `ADDRESS:PORT`; port 0 takes any free one."
+        default="127.0.0.1:9000",
+        validate_default=True,
+        description="Where brokers call, `ADDRESS:PORT`; port 0 takes any free one.",
+    )
+    unix_socket: Path | None = Field(
+        default=None, description="A Unix-domain socket to listen at as well, without TLS; `carrier` h2 alone."
     )
     policy: Path | None = Field(
         default=None, description="A policy file or folder, applied at the start and again whenever it changes."
     )
     workers: int = Field(default=1, ge=1, le=256, description="Deciding processes that share the port.")
-    carrier: Literal["grpc"] = Field(default="grpc", description="What carries the calls: `grpc` is grpcio.")
+    carrier: Literal["grpc", "h2"] = Field(
+        default="grpc",
+        validate_default=True,
+        description="What carries the calls: `grpc` is grpcio, `h2` a server of our own, for speed.",
+    )
     with_broker: int | None = Field(
         default=None,
         ge=0,
@@ -132,11 +153,41 @@ class Settings(BaseModel):
     @field_validator("listen")
     @classmethod
     def _closed_port(cls, value: str, others: ValidationInfo) -> str:
-        if not others.data.get("insecure", True) and not is_loopback(split_address(value)[0]):
+        proven = others.data.get("tls_cert") and others.data.get("tls_client_ca")
+        if not proven and not others.data.get("insecure", True) and not is_loopback(split_address(value)[0]):
             raise ValueError(
-                "is reached from other machines, unencrypted; "
-                "listen on 127.0.0.1, or say --insecure where the network is private"
+                "is reached from other machines, unencrypted or by anyone; listen on 127.0.0.1, set tls_cert, tls_key "
+                "and tls_client_ca, or say --insecure where the network is private"
             )
+        return value
+
+    @field_validator("carrier")
+    @classmethod
+    def _carrier_that_can(cls, value: str, others: ValidationInfo) -> str:
+        wanted = [name for name in ("tls_cert", "unix_socket") if others.data.get(name)]
+        if value != "h2" and wanted:
+            raise ValueError(f"knows no {' and no '.join(wanted)}; choose --carrier h2")
+        return value
+
+    @field_validator("with_broker")
+    @classmethod
+    def _broker_that_can(cls, value: int | None, others: ValidationInfo) -> int | None:
+        if value is not None and others.data.get("tls_cert"):
+            raise ValueError("calls without TLS; leave out tls_cert, or attach a broker that has it")
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _whole_tls(cls, value: str, others: ValidationInfo) -> str:
+        given = {name for name in ("tls_cert", "tls_key", "tls_client_ca", "tls_client_names") if others.data.get(name)}
+        for name, needed in (
+            ("tls_cert", "tls_key"),
+            ("tls_key", "tls_cert"),
+            ("tls_client_ca", "tls_cert"),
+            ("tls_client_names", "tls_client_ca"),
+        ):
+            if name in given and needed not in given:
+                raise ValueError(f"cannot have {name} without {needed}; set both or neither")
         return value
 
     @field_validator("api")
@@ -225,7 +276,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 def _sentence(detail: Any, places: Mapping[str, str]) -> str:
     path = [str(part) for part in detail["loc"]]
     name = path[0]
-    place = {"environment": PREFIX + name.upper(), "flag": "--" + name.replace("_", "-")}.get(
+    place = {"environment": PREFIX + name.upper(), "flag": "--" + name.replace("_", "-"), "": name}.get(
         places.get(name, ""), f"{places.get(name)}: {'.'.join(path)}"
     )
     if detail["type"] == "extra_forbidden":

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grpc import aio
 from mosquitto_under_test import built
-from worker_under_test import Serve, Served, Store, instance
+from worker_under_test import CARRIER, Serve, Served, Store, instance
 
 from exhook.settings import Settings
 from exhook.worker import Worker
@@ -23,12 +23,19 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def serve(store: Store) -> Serve:
+def carrier() -> str:
+    """What carries the calls. Modules whose subject the carrier is run with both, by a parameter of this name."""
+    return CARRIER
+
+
+@pytest.fixture
+def serve(store: Store, carrier: str) -> Serve:
     """Serve the store in this test's own event loop: `async with serve(decisions="all") as served`."""
 
     @asynccontextmanager
     async def serving(*, clock: Clock = now_ms, name: str = "0", **settings: Any) -> AsyncIterator[Served]:
-        chosen = Settings(db=store.path, listen="127.0.0.1:0", **({"drain_seconds": 0.2} | settings))
+        defaults: dict[str, Any] = {"listen": "127.0.0.1:0", "drain_seconds": 0.2, "carrier": carrier}
+        chosen = Settings(db=store.path, **(defaults | settings))
         worker = Worker(chosen, store.keys, name=name, clock=clock)
         port = await worker.start()
         options = [("grpc.use_local_subchannel_pool", 1)]

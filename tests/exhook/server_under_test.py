@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import grpc
-from worker_under_test import MESSAGES, Served
+from worker_under_test import CARRIER, MESSAGES, Served
 
 from exhook.transport.call import Status
 
@@ -23,6 +23,8 @@ PATIENCE: Final = 45.0
 """Seconds that anything may take which is not itself measured: the machine is shared."""
 
 HOST: Final = "127.0.0.1"
+_WRITTEN_SECONDS: Final = 0.15
+"""Longer than workers wait until they write what they counted (poll_ms), with room for a busy machine."""
 _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, as each of EMQX's eight is
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -65,6 +67,7 @@ class Server:
         self._partial = b""
         self._lines: list[Line] = []
         command = [sys.executable, "-m", "exhook", "serve", "--db", str(self.db), "--listen", listen]
+        command += [] if "--carrier" in arguments else ["--carrier", CARRIER]
         others = {name: value for name, value in os.environ.items() if not name.startswith("EXHOOK_")}
         with self.log.open("wb") as stderr:
             self.process = subprocess.Popen(
@@ -168,7 +171,8 @@ class Server:
         return found
 
     def metrics(self) -> dict[str, float]:
-        """Samples, by name and labels as they are written."""
+        """Samples, by name and labels as they are written; what was counted until now is in them."""
+        time.sleep(_WRITTEN_SECONDS)
         return samples(self.metrics_text())
 
     def metrics_text(self) -> str:
@@ -190,8 +194,11 @@ def port_of(line: Line) -> int:
 class Asker:
     """A broker: one connection to a server, which asks as EMQX asks."""
 
-    def __init__(self, port: int) -> None:
-        self.channel = grpc.insecure_channel(f"{HOST}:{port}", options=_OPTIONS)
+    def __init__(self, target: int | str) -> None:
+        """A port of this machine, or any target of gRPC."""
+        self.channel = grpc.insecure_channel(
+            f"{HOST}:{target}" if isinstance(target, int) else target, options=_OPTIONS
+        )
 
     def __enter__(self) -> Self:
         return self

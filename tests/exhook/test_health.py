@@ -7,7 +7,7 @@ import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server_under_test import PATIENCE, Asker, Server, becomes, failed, until
-from worker_under_test import Serve, Store, identity, instance
+from worker_under_test import CARRIERS, Serve, Store, identity, instance
 
 from exhook.transport.call import Status
 
@@ -16,16 +16,23 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = ("", *(f"emqx.exhook.v{version}.HookProvider" for version in (1, 2, 3)))
 
 
+@pytest.fixture(scope="module", params=CARRIERS)
+def carried(request: pytest.FixtureRequest) -> str:
+    """What carries the calls."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def probed(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    made = Store(tmp_path_factory.mktemp("health") / "exhook.db")
+def probed(tmp_path_factory: pytest.TempPathFactory, carried: str) -> Store:
+    made = Store(tmp_path_factory.mktemp(f"health-{carried}") / "exhook.db")
     made.put(instance(), identity("alice", b"right"))
     return made
 
 
 @pytest.fixture(scope="module")
-def server(probed: Store) -> Iterator[Server]:
-    with Server(probed.path.parent, "--decisions", "none") as served:
+def server(probed: Store, carried: str) -> Iterator[Server]:
+    with Server(probed.path.parent, "--decisions", "none", "--carrier", carried) as served:
         yield served
 
 

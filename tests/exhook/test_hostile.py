@@ -13,13 +13,15 @@ import h2.connection
 import h2.events
 import pytest
 import structlog
-from worker_under_test import Serve, Served, Store, identity, permission
+from worker_under_test import CARRIERS, Serve, Served, Store, identity, permission
 
 from exhook.hooks import DENY
 from protos import exhook_v3_pb2
 
 AUTHENTICATE = "/emqx.exhook.v3.HookProvider/OnClientAuthenticate"
 AUTHORIZE = "/emqx.exhook.v3.HookProvider/OnClientAuthorize"
+
+pytestmark = pytest.mark.parametrize("carrier", CARRIERS)
 
 ENDED = (h2.events.StreamEnded, h2.events.StreamReset)
 

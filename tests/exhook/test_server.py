@@ -15,7 +15,7 @@ from typing import Any
 import argon2
 import pytest
 from server_under_test import HOST, PATIENCE, Asker, Line, Server, becomes, port_of, until
-from worker_under_test import INSTANCE, Store, identity, permission
+from worker_under_test import CARRIERS, INSTANCE, Store, identity, permission
 
 from exhook import processes
 from exhook.demo.clients import MqttClient
@@ -115,11 +115,12 @@ class TestStarting:
 
 
 class TestStopping:
-    def test_sigterm_lets_a_call_under_way_end(self, store: Store, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("carrier", CARRIERS)
+    def test_sigterm_lets_a_call_under_way_end(self, store: Store, tmp_path: Path, carrier: str) -> None:
         slow = argon2.PasswordHasher(time_cost=10, memory_cost=65_536, parallelism=1).hash(b"right")
         store.put(identity("alice", slow.encode(), mode=SignMode.HASHED))
         with (
-            Server(tmp_path, "--decisions", "all") as server,
+            Server(tmp_path, "--decisions", "all", "--carrier", carrier) as server,
             Asker(server.port) as broker,
             ThreadPoolExecutor(1) as thread,
         ):
@@ -149,8 +150,10 @@ class TestStopping:
 
 @pytest.mark.usefixtures("filled")
 class TestWorkers:
-    def test_they_share_the_port_and_are_replaced_and_die_with_the_server(self, tmp_path: Path) -> None:
-        with Server(tmp_path, "--workers", "3", "--decisions", "all", "--metrics", f"{HOST}:0") as server:
+    @pytest.mark.parametrize("carrier", CARRIERS)
+    def test_they_share_the_port_and_are_replaced_and_die_with_the_server(self, tmp_path: Path, carrier: str) -> None:
+        arguments = ("--workers", "3", "--decisions", "all", "--metrics", f"{HOST}:0", "--carrier", carrier)
+        with Server(tmp_path, *arguments) as server:
             assert set(server.workers()) == {"0", "1", "2"}
             self._all_answer(server)
             self._runtime_file_lists_them(server)
@@ -160,7 +163,7 @@ class TestWorkers:
             until(lambda: not server.alive(), seconds=15, what="the end of all processes")
 
     def _all_answer(self, server: Server) -> None:
-        """Connections are spread by the kernel: enough of them reach each worker."""
+        """However connections are spread, enough of them reach each worker."""
         deadline = time.monotonic() + PATIENCE
         while {line["worker"] for line in server.events("decision")} != {"0", "1", "2"}:
             assert time.monotonic() < deadline
@@ -211,11 +214,11 @@ async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
     worker, spawn = WorkerProcess("0", Settings(db=filled.path, listen=f"{HOST}:0")), processes._spawn
     failures: list[Sequence[str]] = []
 
-    async def short_of_memory(module: Sequence[str]) -> Any:
+    async def short_of_memory(module: Sequence[str], **more: Any) -> Any:
         if len(failures) < 2:
             failures.append(module)
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        return await spawn(module)
+        return await spawn(module, **more)
 
     await worker.start()
     first = worker.pid

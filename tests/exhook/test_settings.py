@@ -119,7 +119,7 @@ class TestMistakes:
             ("workers", "0", "greater than or equal to 1"),
             ("workers", "257", "less than or equal to 256"),
             ("workers", "two", "valid integer"),
-            ("carrier", "h2", "'grpc'"),
+            ("carrier", "h3", "'grpc' or 'h2'"),
             ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
             ("decisions", "some", "'all', 'deny' or 'none'"),
             ("listen", "9000", "no ADDRESS:PORT; write 127.0.0.1:9000, say"),
@@ -170,6 +170,35 @@ class TestMistakes:
         assert "is reached from other machines" in sentence
         assert load_settings({"listen": address, "insecure": True}, {}).listen == address
         assert load_settings({"listen": address}, {"EXHOOK_INSECURE": "true"}).listen == address
+
+    @pytest.mark.parametrize(
+        ("said", "sentence"),
+        [
+            ({"tls_cert": "c"}, "listen: '127.0.0.1:9000' cannot have tls_cert without tls_key; set both or neither"),
+            ({"tls_key": "k"}, "listen: '127.0.0.1:9000' cannot have tls_key without tls_cert; set both or neither"),
+            (
+                {"tls_client_ca": "a"},
+                "listen: '127.0.0.1:9000' cannot have tls_client_ca without tls_cert; set both or neither",
+            ),
+            ({"tls_cert": "c", "tls_key": "k"}, "carrier: 'grpc' knows no tls_cert; choose --carrier h2"),
+            ({"unix_socket": "s"}, "carrier: 'grpc' knows no unix_socket; choose --carrier h2"),
+            (
+                {"tls_cert": "c", "tls_key": "k", "carrier": "h2", "with_broker": 1},
+                "--with-broker: 1 calls without TLS; leave out tls_cert, or attach a broker that has it",
+            ),
+        ],
+    )
+    def test_what_does_not_go_together(self, said: dict[str, Any], sentence: str) -> None:
+        environ = {f"EXHOOK_{name.upper()}": value for name, value in said.items() if name.startswith("tls")}
+        flags = {name: value for name, value in said.items() if not name.startswith("tls")}
+        assert mistakes(flags, environ)[0] == sentence
+
+    def test_other_machines_are_let_in_where_each_proves_who_it_is(self) -> None:
+        environ = {"EXHOOK_TLS_CERT": "c", "EXHOOK_TLS_KEY": "k"}
+        flags = {"listen": "0.0.0.0:9000", "carrier": "h2"}
+        (sentence,) = mistakes(flags, environ)
+        assert "by anyone" in sentence
+        assert load_settings(flags, environ | {"EXHOOK_TLS_CLIENT_CA": "a"}).tls_client_ca == Path("a")
 
     @pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.9.1:9000", "[::1]:9000", "localhost:9000"])
     def test_loopback_needs_no_leave(self, address: str) -> None:
@@ -232,11 +261,14 @@ class TestReload:
             "seal_key_file": Path("x"), "secrets_dir": Path("x"), "allow_env": True, "log_level": "debug",
             "log_format": "json", "decisions": "none", "decision_level": "debug", "poll_ms": 1, "hash_threads": 1,
             "hash_queue": 1, "verified_seconds": 1.0, "max_message_bytes": 2**19, "max_metadata_bytes": 2**13,
-            "half_open_seconds": 1.0, "drain_seconds": 1.0, "decisions_sample": 0.5,
-            "emqx": (EmqxCluster(name="x", url="http://127.0.0.1:1"),),
+            "half_open_seconds": 1.0, "drain_seconds": 1.0, "carrier": "h2", "unix_socket": Path("x"),
+            "decisions_sample": 0.5, "emqx": (EmqxCluster(name="x", url="http://127.0.0.1:1"),),
             "api": "127.0.0.1:1", "api_tls_cert": Path("x"), "api_tls_key": Path("x"), "api_rate": 1.0,
         }  # fmt: skip
-        assert other.keys() | {"carrier"} == Settings.model_fields.keys()
+        tls = {"tls_cert": Path("x"), "tls_key": Path("x"), "tls_client_ca": Path("x"), "tls_client_names": ("x",)}
+        assert other.keys() | tls.keys() == Settings.model_fields.keys()
+        kept = Settings(carrier="h2", **tls).kept_until_restart(running)  # type: ignore[arg-type]
+        assert all(getattr(kept, name) == getattr(running, name) for name in tls)
         kept = Settings(**other).kept_until_restart(running)
         for name in other:
             assert (getattr(kept, name) == getattr(running, name)) is (name in RESTART_ONLY), name

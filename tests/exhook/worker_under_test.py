@@ -29,6 +29,9 @@ from store.records import (
 )
 from store.seal import SealKeys
 
+CARRIER = "h2"
+"""The carrier of tests that are not about carriers."""
+CARRIERS = ("h2", "grpc")
 INSTANCE = "mqtt-test"
 DATA = Path(__file__).parent.parent / "data"
 MESSAGES = {"v1": exhook_v1_pb2, "v2": exhook_v2_pb2, "v3": exhook_v3_pb2}

@@ -1,0 +1,204 @@
+"""One process accepts and hands out: evenly, and to who is there; nobody is lost while a worker is replaced."""
+
+import asyncio
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import pytest
+from server_under_test import HOST, Asker, Server, becomes, until
+from worker_under_test import Store, identity
+
+from exhook.transport.h2 import acceptor as acceptor_module
+from exhook.transport.h2.acceptor import Acceptor, Intake
+
+
+class Taker:
+    """A worker's end."""
+
+    def __init__(self, acceptor: Acceptor, name: str) -> None:
+        ours, theirs = socket.socketpair()
+        self.taken: list[socket.socket] = []
+        self.intake = Intake(theirs)
+        self.intake.start(self.taken.append)
+        acceptor.seat(name, ours)
+
+    def close_one(self) -> None:
+        self.taken.pop().close()
+        self.intake.closed()
+
+    def leave(self) -> None:
+        self.intake.close()
+        for one in self.taken:
+            one.close()
+
+
+@pytest.fixture
+async def acceptor() -> AsyncIterator[Acceptor]:
+    one = Acceptor((f"{HOST}:0",), ("0", "1", "2"))
+    yield one
+    one.close()
+
+
+async def connect(port: int, count: int) -> list[socket.socket]:
+    return [await asyncio.to_thread(socket.create_connection, (HOST, port)) for _ in range(count)]
+
+
+def close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()
+
+
+class TestSpreading:
+    async def test_few_connections_are_spread_evenly(self, acceptor: Acceptor) -> None:
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        peers = await connect(port, 8)
+        await becomes(lambda: sorted(len(taker.taken) for taker in takers) == [2, 3, 3])
+        for taker in takers:
+            taker.leave()
+        close(*peers)
+
+    async def test_who_has_fewest_gets_the_next(self, acceptor: Acceptor) -> None:
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        peers = await connect(port, 6)
+        await becomes(lambda: [len(taker.taken) for taker in takers] == [2, 2, 2])
+        takers[1].close_one()
+        takers[1].close_one()
+        await asyncio.sleep(0.05)
+        peers += await connect(port, 2)
+        await becomes(lambda: [len(taker.taken) for taker in takers] == [2, 2, 2])
+        for taker in takers:
+            taker.leave()
+        close(*peers)
+
+    async def test_one_at_a_time_goes_round(self, acceptor: Acceptor) -> None:
+        """A probe that connects, asks and goes does not ask one worker alone."""
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        seen: Counter[int] = Counter()
+        for _ in range(6):
+            (peer,) = await connect(port, 1)
+            await becomes(lambda: any(taker.taken for taker in takers))
+            number = next(number for number, taker in enumerate(takers) if taker.taken)
+            seen[number] += 1
+            takers[number].close_one()
+            peer.close()
+            await asyncio.sleep(0.02)
+        assert seen == {0: 2, 1: 2, 2: 2}
+        for taker in takers:
+            taker.leave()
+
+    async def test_who_comes_before_the_workers_waits_for_all_of_them(self, acceptor: Acceptor) -> None:
+        port = acceptor.start()
+        peers = await connect(port, 6)
+        takers = [Taker(acceptor, "0")]
+        await becomes(lambda: len(takers[0].taken) == 2)
+        takers += [Taker(acceptor, "1"), Taker(acceptor, "2")]
+        await becomes(lambda: [len(taker.taken) for taker in takers] == [2, 2, 2])
+        for taker in takers:
+            taker.leave()
+        close(*peers)
+
+
+class TestReplacement:
+    async def test_the_connections_of_who_died_wait_for_who_takes_its_place(self, acceptor: Acceptor) -> None:
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        peers = await connect(port, 6)
+        await becomes(lambda: [len(taker.taken) for taker in takers] == [2, 2, 2])
+        takers[1].leave()
+        await asyncio.sleep(0.05)
+        peers += await connect(port, 2)
+        takers[1] = Taker(acceptor, "1")
+        await becomes(lambda: [len(taker.taken) for taker in takers] == [2, 2, 2])
+        for taker in takers:
+            taker.leave()
+        close(*peers)
+
+    async def test_who_comes_too_late_does_not_get_them(
+        self, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(acceptor_module, "_REPLACEMENT_SECONDS", 0.1)
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        takers[1].leave()
+        acceptor.lost("1")
+        acceptor.lost("1")
+        peers = await connect(port, 6)
+        await becomes(lambda: [len(takers[number].taken) for number in (0, 2)] == [3, 3])
+        for taker in (takers[0], takers[2]):
+            taker.leave()
+        close(*peers)
+
+    async def test_where_nobody_is_they_wait_for_whoever_comes(
+        self, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(acceptor_module, "_REPLACEMENT_SECONDS", 0.05)
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        for taker in takers:
+            taker.leave()
+        peers = await connect(port, 3)
+        await asyncio.sleep(0.2)
+        late = Taker(acceptor, "2")
+        await becomes(lambda: len(late.taken) == 3)
+        late.leave()
+        close(*peers)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    store.put(identity("alice", b"right"))
+    return store
+
+
+@pytest.mark.usefixtures("filled")
+class TestServer:
+    def test_eight_connections_are_spread_evenly_and_come_back(self, tmp_path: Path) -> None:
+        with Server(tmp_path, "--workers", "2", "--decisions", "all") as server, ExitStack() as stack:
+            brokers = [stack.enter_context(Asker(server.port)) for _ in range(8)]
+            assert self._asked(server, brokers) == {"0": 4, "1": 4}
+            pid = server.workers()["0"]
+            os.kill(pid, SIGKILL)
+            died = time.monotonic()
+            server.line("worker died; another takes its place", worker="0")
+            assert self._asked(server, brokers) in ({"0": 4, "1": 4}, {"1": 8})
+            assert time.monotonic() - died < 10.0  # a second on a machine of one's own
+            until(lambda: server.workers().get("0", pid) != pid, what="another worker 0")
+
+    def test_a_worker_that_is_asked_to_end_loses_no_call(self, tmp_path: Path) -> None:
+        with Server(tmp_path, "--workers", "2") as server, ExitStack() as stack:
+            brokers = [stack.enter_context(Asker(server.port)) for _ in range(4)]
+            assert all(broker.connects("c", "alice", b"right") for broker in brokers)
+            os.kill(server.workers()["0"], SIGTERM)
+            for _ in range(50):
+                assert all(broker.connects("c", "alice", b"right") for broker in brokers)
+
+    def test_a_path_serves_as_well(self, tmp_path: Path) -> None:
+        path = tmp_path / "exhook.sock"
+        with Server(tmp_path, "--unix-socket", str(path)) as server, Asker(f"unix:{path}") as broker:
+            assert broker.connects("c", "alice", b"right")
+            second = Server(tmp_path, "--unix-socket", str(path))
+            assert second.ended() == 64
+            assert f"{path}: cannot listen there" in second.said
+            assert "--unix-socket" in second.said
+            assert broker.connects("c", "alice", b"right")
+            server.tell(SIGTERM)
+            assert server.ended() == 0
+        assert not path.exists()
+
+    @staticmethod
+    def _asked(server: Server, brokers: list[Asker]) -> Counter[str]:
+        """How many of these connections each worker answers."""
+        since = len(server.lines)
+        for number, broker in enumerate(brokers):
+            assert not broker.connects(f"c{number}", "nobody", b"")
+        until(lambda: len(server.events("decision", since)) >= len(brokers), what="their lines")
+        return Counter(line["worker"] for line in server.events("decision", since))
