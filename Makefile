@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 SCHEMA := deploy/schema/exhook-v1.schema.json
 STAMP := $(VENV)/.installed
 
-.PHONY: run demo test check format generate bench soak clean
+.PHONY: run demo test check format generate bench bench-hot-path soak clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[broker]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[broker,fast]' --group dev
 	touch $@
 
 run: $(STAMP)  ## the main job: server, store, sample policy, a broker on 127.0.0.1:1883, and clients that try it
@@ -44,6 +44,9 @@ bench: $(STAMP)  ## prints tables; takes minutes
 	$(BIN)/python bench/api.py
 	$(BIN)/python bench/revocation.py
 	$(BIN)/python bench/mosquitto.py
+
+bench-hot-path: $(STAMP)  ## what a call costs, by carrier; takes a minute or two
+	$(BIN)/python bench/hot_path.py
 
 soak: $(STAMP)  ## what only real time shows
 	$(BIN)/python -m pytest -m soak --timeout 1200

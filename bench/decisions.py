@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Final
 
-from carrier import carrying
+from carrier import carrying, kinds
 from delay import following
 from filling import make_keys
 from machine import describe, load_core, server_core
@@ -71,8 +71,8 @@ def run(effort: Effort) -> list[Table]:
             _say("active clients")
             sizes.of_worker(server, min(effort.active, effort.records))
             _say("end to end")
-            nothing = [stack.enter_context(noop(kind, core=server_core())) for kind in ("aio", "carrier")]
-            tables.append(carrying([*nothing, server], effort.records, effort.rounds, effort.seconds))
+            nothing = [stack.enter_context(noop(kind, core=server_core())) for kind in ("aio", "grpc")]
+            tables.append(carrying([*nothing, server], kinds(effort.records), effort.rounds, effort.seconds))
         _say("commit to decision")
         with exhook(db, key_file, workers=2, cores=(server_core(), load_core())) as server:
             tables.append(following(server, db, keys, effort.commits))

@@ -1,7 +1,7 @@
 """A server that answers every call with the same bytes: what the carrier costs without any policy.
 
-`python bench/noop_server.py aio` is grpcio's asyncio server with a plain unary handler; `carrier` is the
-project's own carrier. Prints its port, then serves until SIGTERM.
+`python bench/noop_server.py aio` is grpcio's asyncio server with a plain unary handler; `grpc` and `h2` are the
+carriers of the project, `h2` on uvloop where it is installed. Prints its port, then serves until SIGTERM.
 """
 
 import asyncio
@@ -13,8 +13,11 @@ import grpc
 from grpc import aio
 from questions import ALLOW, AUTHENTICATE, AUTHORIZE
 
-from exhook.transport.call import Call
-from exhook.transport.grpc import GrpcCarrier, Limits
+from exhook.transport.call import Call, Carrier
+from exhook.transport.grpc import GrpcCarrier
+from exhook.transport.h2.carrier import H2Carrier
+from exhook.transport.limits import Limits
+from exhook.worker import loop_factory
 
 
 class Constant:
@@ -41,8 +44,11 @@ class PlainHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic 
 async def serve(kind: str) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    if kind == "carrier":
-        carrier = GrpcCarrier(Constant(), "127.0.0.1:0", Limits())
+    if kind != "aio":
+        address = "127.0.0.1:0"
+        carrier: Carrier = (
+            H2Carrier(Constant(), (address,), Limits()) if kind == "h2" else GrpcCarrier(Constant(), address, Limits())
+        )
         say(await carrier.start())
         await stopping.wait()
         await carrier.stop(0)
@@ -61,4 +67,5 @@ def say(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    with asyncio.Runner(loop_factory=loop_factory() if sys.argv[1] == "h2" else None) as runner:
+        runner.run(serve(sys.argv[1]))

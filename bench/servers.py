@@ -37,12 +37,14 @@ class Server:
 
 @contextmanager
 def exhook(
-    db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...], api: bool = False
+    db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...], api: bool = False, carrier: str = "grpc"
 ) -> Iterator[Server]:
-    """`exhook serve` on a store, with default settings; with the management API, without its limit, where asked."""
+    """`exhook serve` on a store, with default settings but for the carrier; with the management API, without its limit,
+    where asked.
+    """
     log = db.with_name(f"{db.stem}.log")
     command = ["-m", "exhook", "serve", "--db", str(db), "--listen", "127.0.0.1:0", "--log-format", "json"]
-    command += ["--workers", str(workers), "--seal-key-file", str(key_file)]
+    command += ["--workers", str(workers), "--seal-key-file", str(key_file), "--carrier", carrier]
     if api:
         settings = db.with_name("bench.toml")
         settings.write_text("api_rate = 0\n")
@@ -57,7 +59,7 @@ def exhook(
         finally:
             runtime.close()
         api_port = _port(_said(process, log, "management API")) if api else 0
-        yield Server("exhook", port, pids, took, api_port, _api_pid(process.pid) if api else 0)
+        yield Server(f"exhook, {carrier}", port, pids, took, api_port, _api_pid(process.pid) if api else 0)
 
 
 @contextmanager
@@ -68,17 +70,30 @@ def noop(kind: str, *, core: int) -> Iterator[Server]:
         assert process.stdout is not None
         port = int(process.stdout.readline() or 0)
         assert port, "the no-op server did not start"
-        names = {"aio": "no-op grpc.aio", "carrier": "no-op behind our carrier"}
-        yield Server(names[kind], port, (process.pid,), time.perf_counter() - began)
+        name = "no-op, grpc.aio" if kind == "aio" else f"no-op, carrier {kind}"
+        yield Server(name, port, (process.pid,), time.perf_counter() - began)
 
 
 @contextmanager
-def _process(arguments: list[str], cores: tuple[int, ...], **more: Any) -> Iterator[subprocess.Popen[str]]:
+def callback(program: Path, *, core: int) -> Iterator[Server]:
+    """The yardstick: see callback_server.cc."""
+    began = time.perf_counter()
+    with _process([], (core,), program=str(program), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline() or 0)
+        assert port, "the C++ server did not start"
+        yield Server("no-op, C++ callback", port, (process.pid,), time.perf_counter() - began)
+
+
+@contextmanager
+def _process(
+    arguments: list[str], cores: tuple[int, ...], *, program: str = sys.executable, **more: Any
+) -> Iterator[subprocess.Popen[str]]:
     # What this shell sets must not change what is measured; the listener is the one the supervisor chooses, too.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE"}
     with pinned(*cores):
-        process = subprocess.Popen([sys.executable, *arguments], env=environment, stdin=subprocess.DEVNULL, **more)
+        process = subprocess.Popen([program, *arguments], env=environment, stdin=subprocess.DEVNULL, **more)
     try:
         yield process
     finally:

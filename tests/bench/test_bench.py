@@ -44,7 +44,7 @@ AUTHENTICATE = [
 END_TO_END = [
     f"{call}: {server}"
     for call in ("authorize, allowed", "authorize, refused and logged", "authenticate, SIGNED")
-    for server in ("no-op grpc.aio", "no-op behind our carrier", "exhook")
+    for server in ("no-op, grpc.aio", "no-op, carrier grpc", "exhook, grpc")
 ]
 ROWS = {
     "Pure core: authorize, view cached": AUTHORIZE,
@@ -134,7 +134,7 @@ def test_the_load_does_not_count_a_wrong_answer() -> None:
 def test_the_load_does_not_count_a_call_that_is_refused() -> None:
     """A status without a message is no answer, be the expected one what it may."""
     unknown = Question("/emqx.exhook.v3.HookProvider/OnNothing", b"", DENY)
-    with noop("carrier", core=server_core()) as server, pytest.raises((WrongAnswer, CallFailed)):
+    with noop("h2", core=server_core()) as server, pytest.raises((WrongAnswer, CallFailed)):
         drive(server, cycle([unknown]), streams=2, seconds=0.05)
 
 
