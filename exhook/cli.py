@@ -18,7 +18,7 @@ from exhook.commands_token import token_app, token_key_app
 from exhook.demo import DemoBroker, missing_extras
 from exhook.faults import CannotStart, Fault
 from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
-from exhook.settings import load_settings
+from exhook.settings import load_settings, split_address
 from exhook.settings_reference import markdown as reference
 from store.sync.exit_codes import ExitCode
 
@@ -136,19 +136,39 @@ def demo(
     stay: Annotated[bool, typer.Option("--stay", help="Go on serving, with the broker on 1883, until Ctrl-C.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Where policy and store are kept; a new one if left out.")] = None,
     broker: Annotated[DemoBroker, typer.Option(help="What the clients go through.")] = DemoBroker.AUTO,
+    against: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Start nothing; try that broker, on the demo's policy.")
+    ] = None,
 ) -> None:
     """Start everything on free ports, let real MQTT clients try things, show what happened and why."""
+    if against is not None:
+        raise typer.Exit(_demo_elsewhere(against, as_json=json))
     obstacle = why_not() if broker is not DemoBroker.EMBEDDED else ""
     if obstacle and broker is DemoBroker.MOSQUITTO:
         raise CannotStart(f"{obstacle}; install it, or say --broker embedded")
     mosquitto = broker is not DemoBroker.EMBEDDED and not obstacle
-    if missing := missing_extras(mosquitto=mosquitto):
-        raise CannotStart(f"exhook demo needs {' and '.join(missing)}: pip install 'exhook[broker]'")
+    _need_extras(mosquitto=mosquitto)
     if obstacle:
         typer.echo(f"{obstacle}: the clients go through the embedded broker", err=True)
     from exhook.demo.running import run_demo  # noqa: PLC0415 - needs the extra `broker`, and this command alone
 
     raise typer.Exit(run_demo(as_json=json, stay=stay, folder=folder, mosquitto=mosquitto))
+
+
+def _demo_elsewhere(against: str, *, as_json: bool) -> int:
+    try:
+        host, port = split_address(against)
+    except ValueError as wrong:
+        raise CannotStart(f"--against: {against!r} {wrong}") from None
+    _need_extras(mosquitto=True)
+    from exhook.demo.running import run_elsewhere  # noqa: PLC0415 - needs the extra `broker`, and this command alone
+
+    return run_elsewhere(host, port, as_json=as_json)
+
+
+def _need_extras(*, mosquitto: bool) -> None:
+    if missing := missing_extras(mosquitto=mosquitto):
+        raise CannotStart(f"exhook demo needs {' and '.join(missing)}: pip install 'exhook[broker]'")
 
 
 @app.command(epilog="Example: exhook sign --username sensors --client-id meter-0001")

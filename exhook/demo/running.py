@@ -16,6 +16,7 @@ import typer
 
 from exhook.brokers.mosquitto.running import Mosquitto
 from exhook.demo.clients import MqttClient, NoAnswer
+from exhook.demo.elsewhere import Elsewhere
 from exhook.demo.outcome import Outcome
 from exhook.demo.script import SCRIPT, WITNESS, Step
 from exhook.demo.server import DB, POLICY, DemoServer, Line
@@ -30,6 +31,9 @@ SILENCE_SECONDS: Final = 0.5
 
 FIXED: Final = ("127.0.0.1:9000", 1883)
 FREE: Final = ("127.0.0.1:0", 0)
+
+Stage = DemoServer | Elsewhere
+"""Where the script is played."""
 
 
 def run_demo(*, as_json: bool, stay: bool, folder: Path | None, mosquitto: bool) -> int:
@@ -55,26 +59,40 @@ def run_demo(*, as_json: bool, stay: bool, folder: Path | None, mosquitto: bool)
         if mosquitto:
             server.broker_port = stack.enter_context(Mosquitto(folder, server.address, broker_port)).port
             server.broker_name = "Mosquitto"
-        outcomes = play(server)
-        _tell(outcomes, server, as_json=as_json)
-        good = all(outcome.as_the_policy_says for outcome in outcomes)
+        code = _play_and_tell(server, as_json=as_json)
         if stay:
             _stay(server, folder)
-    return ExitCode.DONE if good else 1
+    return code
 
 
-def play(server: DemoServer) -> list[Outcome]:
+def run_elsewhere(host: str, port: int, *, as_json: bool) -> int:
+    """Run the script against a broker that is there; 0 only if every line went as the policy of the demo says.
+
+    Raises:
+        CannotStart: the broker does not answer, or lets nobody in.
+    """
+    with Elsewhere(host, port) as stage:
+        return _play_and_tell(stage, as_json=as_json)
+
+
+def _play_and_tell(stage: Stage, *, as_json: bool) -> int:
+    outcomes = play(stage)
+    _tell(outcomes, stage, as_json=as_json)
+    return ExitCode.DONE if all(outcome.as_the_policy_says for outcome in outcomes) else 1
+
+
+def play(server: Stage) -> list[Outcome]:
     """Let the clients of the script try their steps, one after the other."""
     with ExitStack() as stack:
         connected: dict[str, MqttClient] = {}
         return [_try(step, server, connected, stack) for step in SCRIPT]
 
 
-def _try(step: Step, server: DemoServer, connected: dict[str, MqttClient], stack: ExitStack) -> Outcome:
+def _try(step: Step, server: Stage, connected: dict[str, MqttClient], stack: ExitStack) -> Outcome:
     since = server.lines
     try:
         if step.hook == "authenticate":
-            client = stack.enter_context(MqttClient(step.login, server.broker_port))
+            client = stack.enter_context(MqttClient(step.login, server.broker_port, host=server.host))
             went = client.connect()
             if went:
                 connected[step.login.client_id] = client
@@ -83,11 +101,11 @@ def _try(step: Step, server: DemoServer, connected: dict[str, MqttClient], stack
         else:
             went = _published(step, server, connected, since)
     except KeyError:
-        return _outcome(step, "not connected", None, went=None)
+        return _outcome(step, "not connected", None, went=None, tells=server.tells)
     except (NoAnswer, OSError):
-        return _outcome(step, "no answer", None, went=None)
+        return _outcome(step, "no answer", None, went=None, tells=server.tells)
     said = server.decision(hook=step.hook, client_id=step.login.client_id, topic=step.topic or None, since=since)
-    return _outcome(step, _WORDS[step.hook][went], said, went=went)
+    return _outcome(step, _WORDS[step.hook][went], said, went=went, tells=server.tells)
 
 
 _WORDS: Final = {
@@ -97,7 +115,7 @@ _WORDS: Final = {
 }
 
 
-def _published(step: Step, server: DemoServer, connected: dict[str, MqttClient], since: int) -> bool:
+def _published(step: Step, server: Stage, connected: dict[str, MqttClient], since: int) -> bool:
     """Whether the message reached the witness."""
     witness = connected[WITNESS.client_id]
     connected[step.login.client_id].publish(step.topic)
@@ -112,23 +130,24 @@ def _published(step: Step, server: DemoServer, connected: dict[str, MqttClient],
     return False
 
 
-def _outcome(step: Step, happened: str, said: Line | None, *, went: bool | None) -> Outcome:
-    reason = said["reason"] if said else "not logged"
+def _outcome(step: Step, happened: str, said: Line | None, *, went: bool | None, tells: bool) -> Outcome:
+    reason = said["reason"] if said else "not logged" if tells else ""
     rule = (said.get("rule") or "") if said else ""
-    right = went is step.allowed and reason == step.reason and (not step.rule or f" {step.rule} " in rule)
+    explained = reason == step.reason and (not step.rule or f" {step.rule} " in rule)
+    right = went is step.allowed and (explained or not tells)
     tried = {"authenticate": f"connect as {step.login.username or 'nobody'}"}.get(
         step.hook, f"{step.hook} {step.topic}"
     )
     return Outcome(step.title, step.login.client_id, tried, happened, reason, rule, right)
 
 
-def _tell(outcomes: list[Outcome], server: DemoServer, *, as_json: bool) -> None:
+def _tell(outcomes: list[Outcome], server: Stage, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(outcome) for outcome in outcomes], ensure_ascii=False, indent=2))
         return
     print_table(
         outcomes,
-        f"MQTT clients on 127.0.0.1:{server.broker_port} ({server.broker_name}), decided by exhook on {server.address}",
+        f"MQTT clients on {server.host}:{server.broker_port} ({server.broker_name}), decided by {server.decider}",
     )
 
 

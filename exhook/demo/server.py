@@ -27,6 +27,11 @@ Line = Mapping[str, Any]
 class DemoServer:
     """`exhook serve` as a child process, on the policy and the store in a folder."""
 
+    tells = True
+    """Its log says why."""
+    host = "127.0.0.1"
+    """Where its broker is."""
+
     def __init__(self, folder: Path, *, listen: str, embedded: int | None) -> None:
         """With the embedded broker on port `embedded`; 0 takes any free one, None starts none."""
         self.broker_port = 0
@@ -72,6 +77,14 @@ class DemoServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._reader.join(PATIENCE_SECONDS)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+    @property
+    def decider(self) -> str:
+        """The server, for a sentence."""
+        return f"exhook on {self.address}"
 
     def decision(self, *, hook: str, client_id: str, topic: str | None, since: int) -> Line | None:
         """The last logged decision about a client's request, of the lines from number `since` on."""

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from importlib.resources import files
@@ -15,9 +16,12 @@ from mosquitto_under_test import needs_mosquitto
 
 from exhook import cli
 from exhook.brokers.mosquitto.running import why_not
+from exhook.demo.elsewhere import Elsewhere
 from exhook.demo.outcome import Outcome
 from exhook.demo.script import SCRIPT, Login
+from exhook.demo.server import DemoServer
 from exhook.demo.table import print_table
+from exhook.faults import CannotStart
 from store.decision import Reason
 
 POLICY = str(files("exhook.demo") / "policy.yaml")
@@ -97,6 +101,44 @@ class TestRun:
         assert done.stderr.startswith("the server did not start:\n")
         assert "policy.yaml:2:1: " in done.stderr
         assert "Traceback" not in done.stderr
+
+
+class TestElsewhere:
+    """Against a broker that is there already."""
+
+    def test_every_line_is_as_the_policy_says(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "policy.yaml").write_bytes(Path(POLICY).read_bytes())
+        with DemoServer(tmp_path, listen="127.0.0.1:0", embedded=0) as server:
+            assert cli.run(["demo", "--against", f"127.0.0.1:{server.broker_port}", "--json"]) == 0
+            said = json.loads(capsys.readouterr().out)
+            assert [one["as_the_policy_says"] for one in said] == [True] * len(SCRIPT)
+            assert {one["reason"] for one in said} == {""}
+
+    def test_another_policy_is_told_from_the_script(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        text = Path(POLICY).read_text(encoding="utf-8")
+        (tmp_path / "policy.yaml").write_text(text.replace('subscribe: ["announce/#"]', 'subscribe: ["other/#"]'))
+        with DemoServer(tmp_path, listen="127.0.0.1:0", embedded=0) as server:
+            assert cli.run(["demo", "--against", f"127.0.0.1:{server.broker_port}"]) == 1
+        assert f"{len(SCRIPT) - 1} of {len(SCRIPT)} went as the policy says" in capsys.readouterr().out
+
+    def test_nobody_is_there(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        with pytest.raises(CannotStart, match=rf"127\.0\.0\.1:{port}: no MQTT broker answers there"):
+            Elsewhere("127.0.0.1", port, patience_seconds=0.0).__enter__()
+
+    def test_a_broker_with_another_policy_lets_nobody_in(self, tmp_path: Path) -> None:
+        text = Path(POLICY).read_text(encoding="utf-8")
+        (tmp_path / "policy.yaml").write_text(text.replace("literal: demo-dashboard", "literal: another"))
+        with (
+            DemoServer(tmp_path, listen="127.0.0.1:0", embedded=0) as server,
+            pytest.raises(CannotStart, match="refuses 'dashboard' of the demo's policy; is its server attached"),
+        ):
+            Elsewhere("127.0.0.1", server.broker_port, patience_seconds=0.0).__enter__()
+
+    def test_an_address_that_is_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["demo", "--against", "cluster"]) == 64
+        assert capsys.readouterr().err == "--against: 'cluster' is no ADDRESS:PORT; write 127.0.0.1:9000, say\n"
 
 
 class TestBroker:
