@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SCHEMA := deploy/schema/exhook-v1.schema.json
 STAMP := $(VENV)/.installed
 
-.PHONY: run demo test check format generate bench bench-hot-path soak clean
+.PHONY: run demo test check format generate bench bench-hot-path rig soak clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -47,6 +47,9 @@ bench: $(STAMP)  ## prints tables; takes minutes
 
 bench-hot-path: $(STAMP)  ## what a call costs, by carrier; takes a minute or two
 	$(BIN)/python bench/hot_path.py
+
+rig: $(STAMP)  ## the rig of deploy/compose with Mosquitto, on a Docker engine started for it; root, minutes
+	EXHOOK_TEST_RIG=1 $(BIN)/python -m pytest tests/deploy/test_rig_up.py -n 0
 
 soak: $(STAMP)  ## what only real time shows
 	$(BIN)/python -m pytest -m soak --timeout 1200
