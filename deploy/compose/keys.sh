@@ -4,10 +4,10 @@ set -eu
 umask 077
 cd /keys
 [ -s seal.key ] || exhook seal-key new seal.key
-if [ ! -s emqx-api.secret ]; then
-    python3 -c 'import secrets; print(secrets.token_urlsafe(32))' > emqx-api.secret
+if [ ! -s emqx-api.key ]; then
+    python3 -c 'import secrets; print("exhook:" + secrets.token_urlsafe(32))' > emqx-api.key
 fi
-printf 'exhook:%s:administrator\n' "$(cat emqx-api.secret)" > emqx-api.bootstrap
-# The server reads the first two; EMQX, as its own user, the last.
-chown 10001:10001 seal.key emqx-api.secret
+# As EMQX wants it: with the role, and readable by its user.
+sed 's/$/:administrator/' emqx-api.key > emqx-api.bootstrap
+chown 10001:10001 seal.key emqx-api.key
 chown 1000:1000 emqx-api.bootstrap

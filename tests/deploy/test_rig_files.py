@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parents[2]
 RIG: Final = ROOT / "deploy" / "compose"
 DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
 PINNED: Final = re.compile(r"[a-z/-]+:v?\d+(\.\d+)+|exhook-rig(-mosquitto)?")
-OURS: Final = ("keys", "exhook", "demo-emqx", "demo-mosquitto", "mosquitto")
+OURS: Final = ("keys", "exhook", "exhook-mosquitto", "demo-emqx", "demo-mosquitto", "mosquitto")
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,18 @@ def test_emqx_is_attached_as_its_page_says() -> None:
     shipped = read_hocon(HOCON.read_text(encoding="utf-8"))
     (server,) = shipped["exhook"]["servers"]
     server["url"] = "http://exhook:9000"
-    workers = load_settings({}, {}, RIG / "exhook.toml").workers
+    workers = load_settings({}, {}, RIG / "exhook" / "emqx.toml").workers
     server["pool_size"] = str(8 * workers)
     for name, value in shipped.items():
         assert ours.pop(name) == value
     assert sorted(ours) == ["api_key", "dashboard", "node"]
+
+
+@pytest.mark.parametrize("name", ["emqx", "mosquitto"])
+def test_the_settings_can_be_read(name: str) -> None:
+    settings = load_settings({}, {}, RIG / "exhook" / f"{name}.toml")
+    assert [cluster.name for cluster in settings.emqx] == (["rig"] if name == "emqx" else [])
+    assert str(settings.policy) == "/policy"
 
 
 def test_mosquitto_is_attached_as_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:

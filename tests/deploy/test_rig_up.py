@@ -116,7 +116,7 @@ def test_the_demo_goes_as_its_policy_says_and_an_edit_is_applied(rig: Rig) -> No
     policy = rig.root / POLICY
     policy.write_text(policy.read_text(encoding="utf-8").replace('"announce/#"', '"elsewhere/#"'), encoding="utf-8")
     deadline = time.monotonic() + 30
-    while "elsewhere/#" not in rig.compose("exec", "-T", "exhook", "exhook-sync", "export").stdout:
+    while "elsewhere/#" not in rig.compose("exec", "-T", "exhook-mosquitto", "exhook-sync", "export").stdout:
         assert time.monotonic() < deadline, "the edit was not applied"
         time.sleep(0.5)
     again = rig.compose("run", "--rm", "demo-mosquitto", check=False)
@@ -126,7 +126,7 @@ def test_the_demo_goes_as_its_policy_says_and_an_edit_is_applied(rig: Rig) -> No
 
 def test_the_server_can_write_nothing_but_its_data(rig: Rig) -> None:
     rig.compose("up", "--detach", "mosquitto")
-    shell = ("exec", "-T", "exhook", "sh", "-c")
+    shell = ("exec", "-T", "exhook-mosquitto", "sh", "-c")
     assert rig.compose(*shell, "id -u").stdout.strip() == "10001"
     assert rig.compose(*shell, "touch /opt/exhook/x", check=False).returncode != 0
     assert rig.compose(*shell, "touch /policy/x", check=False).returncode != 0
