@@ -29,6 +29,7 @@ BIN: Final = Path(sys.executable).parent
 OURS: Final = {"exhook": typer.main.get_command(exhook_app), "exhook-sync": typer.main.get_command(sync_app)}
 NOT_RUN: Final = {
     "make": "it would run this test",
+    "docker": "it needs Docker and images",
     "pipx": "it needs a package index",
     "systemctl": "it needs systemd and root",
     "install": "it needs root",
