@@ -291,5 +291,5 @@ def test_systemd_unit_watches_the_policy() -> None:
 
 def test_what_is_not_there_yet_is_not_there() -> None:
     said = prose(ROOT / "README.md").split("## What is not there yet")[1]
-    assert "TLS on the ExHook port" in said
-    assert not [name for name in Settings.model_fields if name.startswith(("tls", "listen_tls"))]
+    assert "(`--carrier h2`" in said
+    assert Settings().carrier == "grpc"
