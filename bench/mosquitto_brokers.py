@@ -114,7 +114,7 @@ def dynamic_security_library() -> Path | None:
     return next((found for folder in _LIBRARIES for found in Path(folder).rglob(_DYNAMIC_SECURITY)), None)
 
 
-def plugin(mode: SignMode, *, options: PluginOptions) -> Lines:
+def plugin(mode: SignMode, *, options: PluginOptions, carrier: str = "h2") -> Lines:
     """exhook, by its plugin."""
 
     def lines(folder: Path, stack: ExitStack) -> str:
@@ -122,7 +122,7 @@ def plugin(mode: SignMode, *, options: PluginOptions) -> Lines:
         key_file.write_text(new_key() + "\n")
         fill(db, SealKeys.from_environment({}, key_file), mode)
         cores = tuple(sorted(os.sched_getaffinity(0)))
-        server = stack.enter_context(exhook(db, key_file, cores=cores))
+        server = stack.enter_context(exhook(db, key_file, cores=cores, carrier=carrier))
         build(folder / FILE)
         chosen = PluginOptions(
             address=f"{HOST}:{server.port}",
@@ -176,6 +176,7 @@ def ways() -> list[Way]:
     return [
         *found,
         Way("exhook, literal password", plugin(SignMode.ORIGIN, options=by_default)),
+        Way("exhook, carrier grpc", plugin(SignMode.ORIGIN, options=by_default, carrier="grpc")),
         Way("exhook, Mosquitto's hash", plugin(SignMode.HASHED, options=by_default)),
         Way("exhook, read_check on", plugin(SignMode.ORIGIN, options=PluginOptions(read_check=ReadCheck.ON))),
         Way("exhook, no cache", plugin(SignMode.ORIGIN, options=PluginOptions(cache_size=0))),
