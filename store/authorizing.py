@@ -7,7 +7,7 @@ from store.grants import GrantIndex
 from store.placeholders import TopicPattern
 from store.records import Action, Effect, NoMatch, Permission
 from store.topics import Levels, levels_cover, levels_overlap, levels_reach
-from store.verdict import Decision, Nearest, Reason
+from store.verdict import Decision, Nearest, Reason, refused
 from store.view import Client, View
 
 
@@ -35,7 +35,10 @@ class Question:
         return self._no_match()
 
     def denial(self) -> Decision | None:
-        """The DENY of any grantee that applies."""
+        """What refuses it whatever is granted: the registry of parent topics, then the DENY of any grantee."""
+        instance = self.view.instance
+        if instance is not None and not instance.registers(self.asked):
+            return refused(Reason.UNKNOWN_PARENT_TOPIC, self.view.revision)
         for grants in self.grants:
             if rule := grants.denying(self.asked, self.action, self.now_ms):
                 return Decision(allow=False, reason=Reason.DENIED, revision=self.view.revision, rule=rule)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from store.changes import Operation
-from store.records import Action, ClientIdRule, Effect, Grantee, IdentityType, NoMatch
+from store.records import Action, ClientIdRule, Effect, Grantee, IdentityType, NoMatch, fewer_parent_topics
 from store.tables import Subject
 
 MAX_CHANGES: Final = 10_000
@@ -141,8 +141,10 @@ def _instance(record: _Record, found: _Found) -> None:
     before, after = record.before, record.after
     if before is None:
         return
-    if after is None or any(
-        after.get(name, default) == strict != before.get(name, default) for name, default, strict in _RULES
+    if (
+        after is None
+        or any(after.get(name, default) == strict != before.get(name, default) for name, default, strict in _RULES)
+        or fewer_parent_topics(before.get("parent_topics", ()), after.get("parent_topics", ()))
     ):
         found.lost.add(record.subject)
 

@@ -156,7 +156,15 @@ def m003_account_modes(database: SqliteDatabase) -> None:
         database.conn.execute(statement)
 
 
-STEPS: Final = frozenset({m001_records_under_revisions.__name__, m003_account_modes.__name__})
+@store_migrations()
+def m005_parent_topics(database: SqliteDatabase) -> None:
+    """The registry of parent topics of an instance; none, as before."""
+    database.conn.execute("ALTER TABLE instances ADD COLUMN parent_topics TEXT NOT NULL DEFAULT '[]'")
+
+
+STEPS: Final = frozenset(
+    step.__name__ for step in (m001_records_under_revisions, m003_account_modes, m005_parent_topics)
+)
 """The names of all steps: a file that has others was written by a newer version."""
 
 

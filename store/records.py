@@ -5,12 +5,14 @@ it holds (`expires_at`, milliseconds since the epoch; in force while ``now_ms < 
 """
 
 import re
+from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final
 
 from store.placeholders import TopicPattern, parse_pattern
-from store.topics import MAX_BYTES, InvalidTopic
+from store.topics import MAX_BYTES, InvalidTopic, Levels
 
 RESERVED_MODES: Final = ("Signature", "Token", "DeviceCredential")
 """First part of the user names that select an account mode (seed; `DeviceCredential` by the vendor)."""
@@ -129,15 +131,35 @@ class Instance(Record):
     client_id_rule: ClientIdRule = ClientIdRule.ANY
     pin_client_ids: bool = True
     no_match: NoMatch = NoMatch.DENY
+    parent_topics: tuple[str, ...] = ()
+    """The first levels that may be asked for by name, sorted; empty where there is no registry of them (seed)."""
 
     def __post_init__(self) -> None:
         check_instance(self.name)
         if self.record_quota is not None and self.record_quota < 0:
             raise InvalidRecord("record_quota", f"a record quota of {self.record_quota}; it is a count of records")
+        for topic in self.parent_topics:
+            check_parent_topic(topic)
+        if len(set(self.parent_topics)) != len(self.parent_topics):
+            raise InvalidRecord("parent_topics", f"parent_topics of instance {self.name} name one twice")
+        # Their order says nothing, and the search below wants one.
+        object.__setattr__(self, "parent_topics", tuple(sorted(self.parent_topics)))
 
     @property
     def key(self) -> tuple[str, ...]:
         return (self.name,)
+
+    def registers(self, asked: Levels) -> bool:
+        """Whether the registry of parent topics, if there is one, lets a topic or filter be asked for.
+
+        It speaks of the first levels that are spelt out: a wildcard there reaches no more than was published, and
+        topics that begin with ``$`` have rules of their own.
+        """
+        parents, first = self.parent_topics, asked[0]
+        if not parents or first in ("+", "#") or first.startswith("$"):
+            return True
+        place = bisect_left(parents, first)
+        return place < len(parents) and parents[place] == first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +343,19 @@ def check_group(name: str) -> None:
         raise InvalidRecord(
             "group", f"{name!r} is no group id; GID_ or GID-, then letters, digits, _ and -, 7 to 64 characters in all"
         )
+
+
+def check_parent_topic(name: str) -> None:
+    check_text("parent_topics", name)
+    if name.startswith("$") or any(character in name for character in "/+#"):
+        raise InvalidRecord(
+            "parent_topics", f"{name!r} is no parent topic; one level, without / + #, and without $ at its beginning"
+        )
+
+
+def fewer_parent_topics(before: Collection[str], after: Collection[str]) -> bool:
+    """Whether a registry of parent topics leaves out what another let be asked for; an empty one lets all."""
+    return bool(after) and not (before and set(before) <= set(after))
 
 
 def check_text(field: str, text: str) -> None:

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     INVALID_TOPIC = "invalid_topic"
     PRIVATE_TOPIC = "private_topic"
     """`$exhook/...` is nobody's; `$SYS/uploadToken` takes PUBLISH in Token mode alone."""
+    UNKNOWN_PARENT_TOPIC = "unknown_parent_topic"
+    """Its first level is not in the instance's registry of parent topics."""
     DENIED = "denied"
     NO_MATCH = "no_match"
     UNSAFE_PLACEHOLDER = "unsafe_placeholder"

@@ -17,7 +17,7 @@ from store.view import Client, Listener, View
 
 _OF_A_TOPIC: Final = frozenset({
     Reason.ALLOWED, Reason.DENIED, Reason.NO_MATCH, Reason.UNSAFE_PLACEHOLDER, Reason.INVALID_TOPIC,
-    Reason.PRIVATE_TOPIC, Reason.TOKEN_SCOPE, Reason.KEY_SCOPE,
+    Reason.PRIVATE_TOPIC, Reason.UNKNOWN_PARENT_TOPIC, Reason.TOKEN_SCOPE, Reason.KEY_SCOPE,
     # It loses its subscriptions, and keeps the connection: it may renew the token there.
     Reason.EXPIRED_TOKEN,
 })  # fmt: skip

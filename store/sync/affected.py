@@ -22,6 +22,7 @@ from store.records import (
     NoMatch,
     Permission,
     Record,
+    fewer_parent_topics,
 )
 from store.sync.account_wording import account_losses
 from store.sync.change import Change
@@ -139,6 +140,8 @@ def _instance_losses(old: Record | None, new: Record | None) -> Iterator[str]:
         yield "client ids are pinned"
     if new.no_match is NoMatch.DENY and old.no_match is NoMatch.PASS:
         yield "what nothing matches is denied"
+    if fewer_parent_topics(old.parent_topics, new.parent_topics):
+        yield "fewer parent topics are registered"
 
 
 def _reaches(record: Record | None, now_ms: int) -> frozenset[Action]:

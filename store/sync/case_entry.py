@@ -22,6 +22,7 @@ ReasonWord = Literal[
     "no_binding",
     "invalid_topic",
     "private_topic",
+    "unknown_parent_topic",
     "denied",
     "no_match",
     "unsafe_placeholder",

@@ -79,8 +79,10 @@ def _distinct(numbers: Iterable[int]) -> int:
 class Survey:
     """One pass over the entries that stand in the end; `report` tells what they show together."""
 
-    def __init__(self, groups: Iterable[Group], findings: Findings) -> None:
+    def __init__(self, instances: Iterable[Instance], groups: Iterable[Group], findings: Findings) -> None:
         self._findings = findings
+        self._registering = {one.name: one for one in instances if one.parent_topics}
+        self._unregistered: set[tuple[str, str]] = set()
         self._registered = {(one.instance, one.name) for one in groups}
         self._device_keys: dict[str, Placed[Any]] = {}
         self._ids = Numbers()
@@ -106,6 +108,8 @@ class Survey:
                 self._check_device_key(one, record.asked)
             if group := group_of(record):
                 self._check_group(group, one)
+            if self._registering and isinstance(record, Permission):
+                self._check_parent_topic(one)
 
     def used_instances(self, sections: Iterable[str]) -> Iterator[tuple[str, str]]:
         """The instances that entries name, and the origin of the first, in order of use."""
@@ -144,6 +148,20 @@ class Survey:
             self._registered.add((one.item.instance, group))
             message = f"the group {group!r} is not registered in {one.item.instance}; add it to `groups`"
             self._findings.warn(one.file, one.at, message, rule="unregistered-group", record=handle(one.item))
+
+    def _check_parent_topic(self, one: Placed[Permission]) -> None:
+        """Warn of a grant that the registry of parent topics leaves without effect."""
+        permission = one.item
+        instance, parent = self._registering.get(permission.instance), permission.topic.split("/", 1)[0]
+        if instance is None or permission.effect is Effect.DENY or "${" in parent or instance.registers((parent,)):
+            return
+        if (instance.name, parent) not in self._unregistered:
+            self._unregistered.add((instance.name, parent))
+            message = (
+                f"{permission.topic!r} is granted, and the parent topic {parent!r} is not registered in "
+                f"{instance.name}; add it to its `parent_topics`"
+            )
+            self._findings.warn(one.file, one.at, message, rule="unregistered-parent-topic", record=handle(permission))
 
 
 _HAVE_IDS: Final = frozenset({"identities", "device_credentials", "permissions", "blacklist"})

@@ -179,7 +179,7 @@ class _Loading:
         """Leave out what is replaced, and look at all the rest together."""
         for one in self._documents:
             one.entries = [made for made in one.entries if not self._overrides.replace(made)]
-        survey = Survey([group for one in self._documents for group in _items(one, "groups")], self._findings)
+        survey = Survey(self._listed("instances"), self._listed("groups"), self._findings)
         for one in self._documents:
             for made in one.entries:
                 survey.take(made)

@@ -86,6 +86,7 @@ def read_instance(name: str, entry: schema.InstanceEntry, at: Located, scope: Sc
         client_id_rule=ClientIdRule(entry.client_id_rule),
         pin_client_ids=entry.pin_client_ids,
         no_match=NoMatch(entry.no_match),
+        parent_topics=tuple(entry.parent_topics or ()),
         source=scope.source,
         origin=scope.origin(at),
         note=entry.note,

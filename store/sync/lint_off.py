@@ -19,6 +19,7 @@ RULES: Final[Mapping[str, str]] = {
     "confusable": "a user name or client id that differs from another one in what people overlook",
     "literal-secret": "a secret written into the policy",
     "unregistered-group": "a group that is used and not registered",
+    "unregistered-parent-topic": "a grant of topics whose first level the instance does not register",
     "unread-column": "a column of an included file that nothing reads",
     "not-compared": "a grantee with too many permissions to compare each with each",
     "unused-off": "a lint rule turned off where it finds nothing",

@@ -15,6 +15,7 @@ from store.records import (
     NoMatch,
     Permission,
     Record,
+    fewer_parent_topics,
 )
 from store.sync.account_wording import account_gains
 from store.sync.change import Change
@@ -96,6 +97,8 @@ def _instance_gains(old: Record | None, new: Record | None) -> Iterator[str]:
         yield "client ids need not follow the group rule"
     if before and before.pin_client_ids and not new.pin_client_ids:
         yield "client ids are not pinned"
+    if before and fewer_parent_topics(new.parent_topics, before.parent_topics):
+        yield "more parent topics may be used"
 
 
 def _prefix(identity: Identity) -> str:

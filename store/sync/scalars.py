@@ -12,7 +12,7 @@ from store.account_records import KEY_ID_PATTERN, check_call, check_key_id
 from store.api_calls import CALLS
 from store.credentials import check_hash
 from store.placeholders import NAMES
-from store.records import check_group, check_instance, check_text
+from store.records import check_group, check_instance, check_parent_topic, check_text
 from store.sync.source import Text
 
 API_SOURCE: Final = "api"
@@ -237,6 +237,7 @@ EntryId = Annotated[Word, AfterValidator(_entry_id), _schema(maxLength=_MAX_ID)]
 Note = Annotated[Word, AfterValidator(_note)]
 InstanceId = Annotated[Word, _by_rule(check_instance), _schema("[A-Za-z0-9_.-]{1,64}")]
 GroupId = Annotated[Word, _by_rule(check_group), _schema("GID[_-][A-Za-z0-9_-]{3,60}")]
+ParentTopic = Annotated[Word, _by_rule(check_parent_topic), _schema("(?![$])[^/+#]+")]
 UserName = Annotated[Word, _by_rule(lambda text: check_text("username", text))]
 ClientId = Annotated[Word, _by_rule(lambda text: check_text("client_id", text))]
 KeyId = Annotated[Word, _by_rule(_key_id), _schema(KEY_ID_PATTERN)]

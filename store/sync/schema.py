@@ -24,6 +24,7 @@ from store.sync.scalars import (
     KeyId,
     Name,
     Note,
+    ParentTopic,
     Removals,
     SourceName,
     UserName,
@@ -74,6 +75,9 @@ class InstanceEntry(Entry):
     )
     pin_client_ids: Flag = Field(default=True, description="A client id with an identity of its own is its alone.")
     no_match: Literal["deny", "pass"] = Field(default="deny", description="Answer where no rule matches.")
+    parent_topics: Annotated[list[ParentTopic], Field(min_length=1)] | None = Field(
+        default=None, description="The first levels that topics may have; any if left out."
+    )
     note: Note = Field(default="", description="A remark for people.")
     protect: Flag = Field(default=False, description="A plan that would remove the instance is refused.")
     override: Flag = Field(default=False, description="Replaces the instance of this name in an earlier file.")

@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from store.database import Database
-from store.records import Record, Secret, SecretForm
+from store.records import Instance, Record, Secret, SecretForm
 from store.sync.policy import KeySpec, Spec
 from store.tables import CLERICAL, Table
 
@@ -78,8 +78,10 @@ class Standing:
 
     def says(self, row: Row, wanted: Record | Spec) -> bool:
         """Whether a row says what is wanted, but for secrets."""
-        if isinstance(wanted, KeySpec):
-            return bool(self._said(row.values) == self._said(self._table.values(wanted.asked)))
+        if isinstance(wanted, KeySpec | Instance):
+            # What they list stands in one column, as JSON.
+            record = wanted.asked if isinstance(wanted, KeySpec) else wanted
+            return bool(self._said(row.values) == self._said(self._table.values(record)))
         return bool(self._said(row.values) == self._asked(wanted))
 
     def record(self, row: Row) -> Record:

@@ -120,6 +120,15 @@ class TestWhoLoses:
         await after(known, broker, lambda: known.put(permission("alice", "a/secret", effect=Effect.DENY)))
         assert broker.sessions["c1"].topics == {"a/x"}
 
+    async def test_a_registry_of_parent_topics_ends_what_is_outside_of_it(
+        self, known: Store, broker: EmqxApiUnderTest
+    ) -> None:
+        broker.join(Session("c1", "alice", {"a/1", "all/1"}))
+        registering = Instance(name=INSTANCE, source="policy", parent_topics=("all",))
+        await after(known, broker, lambda: known.put(registering))
+        assert not broker.disconnected
+        assert broker.sessions["c1"].topics == {"all/1"}
+
     async def test_to_lose_a_publish_empties_the_cache(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(Session("c1", "alice", {"a/1"}))
         await after(known, broker, lambda: known.put(permission("alice", "a/#", Action.SUB)))

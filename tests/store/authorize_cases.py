@@ -321,6 +321,51 @@ GRANTEES = [
     ),
 ]
 
+REGISTERING = instance(parent_topics=("plant-a", "meters"))
+
+
+def _registered(reason: Reason, action: Action, *topics: str, asker: Client = MINE) -> list[Case]:
+    rule = EVERYTHING if reason is Reason.ALLOWED else None
+    return [
+        Case(f"registry: {action} {topic!r}", [REGISTERING, EVERYTHING], action, topic, reason, rule, asker)
+        for topic in topics
+    ]
+
+
+PARENTS = [
+    *_registered(Reason.ALLOWED, PUB, "plant-a", "plant-a/line1/up", "meters/", "$delayed/5/meters/1"),
+    *_registered(Reason.UNKNOWN_PARENT_TOPIC, PUB, "plant-b", "plant-b/up", "plant-a1", "Plant-a", "/plant-a", "meter"),
+    *_registered(Reason.UNKNOWN_PARENT_TOPIC, PUB, "$delayed/5/plant-b/1", " plant-a"),
+    *_registered(Reason.ALLOWED, SUB, "plant-a", "plant-a/#", "meters/+/up", "$share/g/meters/#", "$queue/meters"),
+    *_registered(Reason.UNKNOWN_PARENT_TOPIC, SUB, "plant-b/#", "zoo", "a", "/#", "$share/g/plant-b", "$queue/plant-b"),
+    # A wildcard reaches what was published, which is in registered parent topics alone.
+    *_registered(Reason.ALLOWED, SUB, "#", "+", "+/line1/#", "$share/g/#"),
+    *_registered(Reason.NO_MATCH, SUB, "$SYS/#", "$other"),
+    *_registered(Reason.NO_MATCH, PUB, "$SYS/a", "$other"),
+    # On brokers that do not read it so, `$queue` is a first level like `$SYS`.
+    *_registered(Reason.NO_MATCH, SUB, "$queue/plant-b", asker=THEIRS),
+    Case(
+        "registry: topics that begin with $ go by permissions",
+        [REGISTERING, allow("$SYS/#")],
+        SUB,
+        "$SYS/brokers",
+        Reason.ALLOWED,
+        allow("$SYS/#"),
+    ),
+    Case("registry: it grants nothing", [REGISTERING], PUB, "plant-a/up", Reason.NO_MATCH),
+    Case("registry: a DENY still applies", [REGISTERING, deny("+/x")], PUB, "meters/x", Reason.DENIED, deny("+/x")),
+    Case("registry: named before a DENY", [REGISTERING, deny("#")], PUB, "plant-b", Reason.UNKNOWN_PARENT_TOPIC),
+    Case(
+        "registry: nothing is passed on",
+        [instance(no_match=NoMatch.PASS, parent_topics=("a",))],
+        PUB,
+        "b",
+        Reason.UNKNOWN_PARENT_TOPIC,
+    ),
+    Case("registry: the client first", [REGISTERING, EXPIRED_U], PUB, "plant-b", Reason.EXPIRED, EXPIRED_U),
+    Case("registry: private topics first", [REGISTERING], PUB, "$exhook/a", Reason.PRIVATE_TOPIC),
+]
+
 # grant, filter, covered: the table of ``docs/semantics.md`` (pitfall 1).
 COVERED = [
     ("a/+", "a/#", False),
@@ -518,4 +563,4 @@ PLACEHOLDERS = [
     ),
 ]
 
-CASES = [*TOPICS, *AGAIN, *GRANTEES, *PLACEHOLDERS]
+CASES = [*TOPICS, *AGAIN, *GRANTEES, *PARENTS, *PLACEHOLDERS]

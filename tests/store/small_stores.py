@@ -41,6 +41,7 @@ _instances = st.builds(
     client_id_rule=st.sampled_from([*[ClientIdRule.ANY] * 5, ClientIdRule.GROUP]),
     pin_client_ids=st.booleans(),
     no_match=st.sampled_from(NoMatch),
+    parent_topics=st.sampled_from([*[()] * 5, ("a",), ("b", "a"), ("u",)]),
 )
 _groups = st.builds(group, st.sampled_from(GROUPS), expires_at=_expiry)
 _secrets = st.lists(

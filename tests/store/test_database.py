@@ -144,6 +144,23 @@ class TestReading:
         found = [record for table in TABLES for record in database.records(table)]
         assert sorted(map(repr, found)) == sorted(map(repr, kept))
 
+    def test_a_registry_of_parent_topics_comes_back_sorted(self, database: Database) -> None:
+        written(database, instance(parent_topics=("meters", "halle \u00e9")))
+        (found,) = database.records(INSTANCES)
+        assert found.parent_topics == ("halle \u00e9", "meters")
+
+    def test_an_instance_of_an_older_file_registers_nothing(self, path: Path) -> None:
+        with Database.open(path, NONE) as database:
+            written(database, instance(record_quota=9))
+            database.connection.execute("ALTER TABLE instances DROP COLUMN parent_topics")
+            database.connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'm005_parent_topics'")
+        with Database.open(path, NONE) as database:
+            (found,) = database.records(INSTANCES)
+            assert (found.record_quota, found.parent_topics) == (9, ())
+            before = database.revision
+            written(database, instance(record_quota=9))
+            assert database.revision == before
+
     def test_records_of_one_source(self, database: Database) -> None:
         written(database, instance(), allow("a", source="plant"), allow("b"))
         assert [record.topic for record in database.records(PERMISSIONS, "plant")] == ["a"]

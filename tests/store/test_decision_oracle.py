@@ -63,7 +63,7 @@ class Rules:
             return "invalid_topic"
         if asked[0] == "$exhook" or (action is Action.PUB and asked == ["$SYS", "uploadToken"]):
             return "private_topic"
-        if refusal := self.barred() or self.unfit(self.identity()):
+        if refusal := self.barred() or self.unfit(self.identity()) or self.unregistered(asked[0]):
             return refusal
         concerning = [
             record
@@ -129,6 +129,11 @@ class Rules:
         if external != (identity.sign_mode is SignMode.EXTERNAL):
             return "external_only"
         return "" if self.now(identity.expires_at) else "expired"
+
+    def unregistered(self, first: str) -> str:
+        registry = self.instance.parent_topics
+        known = not registry or first in ("+", "#", *registry) or first[:1] == "$"
+        return "" if known else "unknown_parent_topic"
 
     def proof(self, mode: SignMode, secret: bytes) -> bytes:
         if mode is SignMode.ORIGIN:

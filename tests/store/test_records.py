@@ -116,6 +116,23 @@ def test_a_record_quota_is_not_negative() -> None:
     assert refusal.value.field == "record_quota"
 
 
+@pytest.mark.parametrize("topics", [(), ("a",), ("plant-a", "0123", "a b", "h\u00e9")])
+def test_parent_topics_are_levels_in_any_order(topics: tuple[str, ...]) -> None:
+    made = Instance(name="i", parent_topics=topics)
+    assert made == Instance(name="i", parent_topics=topics[::-1])
+    for level in (*topics, "other", "", "a\0"):
+        assert made.registers((level, "x")) is (not topics or level in topics)
+    for level in ("+", "#", "$SYS"):
+        assert made.registers((level,))
+
+
+@pytest.mark.parametrize("topics", [("",), ("a/b",), ("+",), ("#",), ("a#",), ("$SYS",), ("a\0",), ("a", "a")])
+def test_what_is_no_registry_of_parent_topics(topics: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRecord) as refusal:
+        Instance(name="i", parent_topics=topics)
+    assert refusal.value.field == "parent_topics"
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_group_id(name: str) -> None:
     check_group(name)

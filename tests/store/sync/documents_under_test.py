@@ -174,5 +174,9 @@ def instance_settings(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         settings["no_match"] = draw(st.sampled_from(["deny", "pass"]))
     if draw(st.booleans()):
+        settings["parent_topics"] = draw(
+            st.lists(st.sampled_from(["plant-a", "no", "0123", "a b"]), min_size=1, unique=True)
+        )
+    if draw(st.booleans()):
         settings["note"] = draw(NOTES)
     return settings

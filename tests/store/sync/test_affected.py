@@ -65,6 +65,21 @@ PAST, FUTURE = "2020-01-01", "2030-01-01"
             {"every client of mqtt-default": ["client ids must follow the group rule"]},
         ),
         (
+            user(),
+            user() + "instances: {mqtt-default: {parent_topics: [a]}}\n",
+            {"every client of mqtt-default": ["fewer parent topics are registered"]},
+        ),
+        (
+            user() + "instances: {mqtt-default: {parent_topics: [a, b]}}\n",
+            user() + "instances: {mqtt-default: {parent_topics: [c, b]}}\n",
+            {"every client of mqtt-default": ["fewer parent topics are registered"]},
+        ),
+        (
+            user() + "instances: {mqtt-default: {parent_topics: [b]}}\n",
+            user() + "instances: {mqtt-default: {parent_topics: [c, b]}}\n",
+            {},
+        ),
+        (
             user() + "instances: {mqtt-default: {no_match: pass, pin_client_ids: false}}\n",
             user(),
             {"every client of mqtt-default": ["client ids are pinned", "what nothing matches is denied"]},

@@ -110,6 +110,7 @@ def test_instances_of_the_whole_format(whole: Policy, origins: dict[str, str]) -
         client_id_rule=ClientIdRule.GROUP,
         pin_client_ids=False,
         no_match=NoMatch.PASS,
+        parent_topics=("billing", "gateways", "plant"),
         source="plant",
         note="the hall",
         protect=True,

@@ -92,6 +92,8 @@ def test_another_proof_counts(store: Store) -> None:
         ("no_match: pass", "no_match: deny", "what nothing matches is left to the broker again"),
         ("client_id_rule: any", "client_id_rule: group", "client ids need not follow the group rule"),
         ("pin_client_ids: false", "pin_client_ids: true", "client ids are not pinned"),
+        ("parent_topics: [a, b]", "parent_topics: [b]", "more parent topics may be used"),
+        ("note: without", "parent_topics: [b]", "more parent topics may be used"),
     ],
 )
 def test_which_instances_allow_more(store: Store, then: str, now: str, why: str) -> None:
