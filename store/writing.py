@@ -1,5 +1,6 @@
 """One write to the store: records put and removed under one new revision, each with its change row."""
 
+import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from store.account_records import DeviceCredential
 from store.additions import Additions, inserting_secret, secret_rows
 from store.changes import Operation, log_change
 from store.credentials import work_of
@@ -45,6 +47,7 @@ class Writing:
         self._before = self._held()
         self._additions = Additions(self._connection, database.keys, revision=self.revision, now_ms=now_ms)
         self._quotas: dict[str, int] | None = None
+        self._vacated: dict[tuple[str, ...], str] = {}
         self._connection.execute(
             "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
             (self.revision, now_ms, actor, source, commit, checksum),
@@ -54,7 +57,7 @@ class Writing:
         """Add a record or change the one that has its key; None where it says the same already."""
         table = BY_KIND[record.kind]
         self._additions.flush()
-        old = self.database.get(table, record.key)
+        old = self._old(table, record.key)
         if old is None:
             self.add(record)
             self._additions.flush()
@@ -82,14 +85,26 @@ class Writing:
         """Remove the record that has the key of this one; None where there is none."""
         table = BY_KIND[record.kind]
         self._additions.flush()
-        where, key = " AND ".join(f"{column} = ?" for column in table.key), tuple(map(str, record.key))
         # Its secrets may be beyond unsealing; then above all it must be possible to remove it.
-        old = next(self.database.find(table, where, key, unsealed=False), None)
+        old = self._old(table, record.key, unsealed=False)
         if old is None:
             return None
+        where, key = " AND ".join(f"{column} = ?" for column in table.key), tuple(map(str, record.key))
         self._connection.execute(f"DELETE FROM {table.name} WHERE {where}", key)  # noqa: S608 - our own names
         self._log(Operation.REMOVE, old, None)
         return Operation.REMOVE
+
+    def vacate(self, credential: DeviceCredential) -> None:
+        """Free the device key of a credential that this write is still to change or remove.
+
+        Until then it has a key that nobody knows: ids are unique at every step, and two devices may swap theirs.
+        """
+        self._additions.flush()
+        self._vacated[credential.key] = credential.device_access_key_id
+        self._connection.execute(
+            "UPDATE device_credentials SET device_access_key_id = ? WHERE instance = ? AND client_id = ?",
+            (secrets.token_hex(16), *credential.key),
+        )
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -156,6 +171,14 @@ class Writing:
             "UPDATE revisions SET added = ?, changed = ?, removed = ?, expired = ? WHERE revision = ?",
             (*(self.counts[operation] for operation in Operation), self.revision),
         )
+
+    def _old(self, table: Table[Any], key: tuple[str, ...], *, unsealed: bool = True) -> Any:
+        """What the store has under a key, as it was before this write; None where it has nothing."""
+        where = " AND ".join(f"{column} = ?" for column in table.key)
+        old = next(self.database.find(table, where, tuple(map(str, key)), unsealed=unsealed), None)
+        if isinstance(old, DeviceCredential) and key in self._vacated:
+            return replace(old, device_access_key_id=self._vacated.pop(key))
+        return old
 
     def _log(self, operation: Operation, before: Record | None, after: Record | None) -> None:
         self.counts[operation] += 1

@@ -16,6 +16,7 @@ from store.credentials import hash_password
 from store.database import Database
 from store.records import Identity, Record, Secret, SecretForm
 from store.seal import SealKeys
+from store.sync.device_keys import hand_over
 from store.sync.document import load_policy
 from store.sync.hold import Hold, end_hold, holding
 from store.sync.plan import Plan, plan
@@ -190,6 +191,7 @@ class _Applying:
 
     def _write(self, made: Plan, write: Writing) -> None:
         total = len(made.changes)
+        hand_over(made.changes, write)
         for done, change in enumerate(made.changes):
             if change.old is not None and (change.new is None or change.new.key != change.old.key):
                 write.remove(change.old)

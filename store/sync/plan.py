@@ -13,6 +13,7 @@ from store.revocations import enforced_on
 from store.sync.affected import Losing, Readmitted, losing, readmitted
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, records_in
+from store.sync.device_keys import TakenKey, taken_keys
 from store.sync.policy import IdentitySpec, KeySpec, Policy, Spec
 from store.sync.references import SecretSources
 from store.sync.stand_ins import Compared, IdentitySecrets
@@ -85,6 +86,8 @@ class Plan:
     checksum: str
     compared: Compared = Compared.VALUE
     """By what secrets were told apart; only a plan by value has a checksum to apply by."""
+    taken: tuple[TakenKey, ...] = ()
+    """Device keys that it would give to a second credential."""
     enforced: tuple[str, ...] = ()
     """Clusters where a running server takes what is lost from live sessions, too."""
 
@@ -175,6 +178,7 @@ class _Planning:
             readmitted=readmitted(changes, now_ms),
             checksum=checksum_of(changes, source=self._policy.source, prune=self._prune, **more),
             compared=compared,
+            taken=taken_keys(self._database, changes),
             enforced=enforced_on(self._database.path),
         )
 

@@ -15,6 +15,7 @@ from store.records import Identity, Instance, Record, Secret, SecretForm, SignMo
 from store.sync.affected import losing, readmitted
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, owned_by, records_in
+from store.sync.device_keys import taken_keys
 from store.sync.past import Key, NotRestorable, Trace, traces_since
 from store.sync.plan import Plan, one_revision
 from store.sync.recorded import UnreadableRecord, record_of
@@ -112,6 +113,7 @@ class _Restoring:
                 losing=losing(changes, now_ms, lambda instance: identities_in(self._database, instance)),
                 readmitted=readmitted(changes, now_ms),
                 checksum=checksum_of(changes, source=self._source, prune=True, rollback=self._to),
+                taken=taken_keys(self._database, changes),
             ),
             regrants=regrants(changes, now_ms),
             left_out=tuple(sorted(self._left_out, key=str)),

@@ -13,12 +13,13 @@ from store.connection import BUSY_MS
 from store.database import Database
 from store.seal import SealKeys
 from store.sync.apply import Declined
+from store.sync.device_keys import hand_over
 from store.sync.hold import Hold, set_hold
 from store.sync.policy import SyncRules
 from store.sync.provenance import actor as this_actor
 from store.sync.restoring import Rollback, plan_rollback
 from store.sync.scalars import API_SOURCE
-from store.sync.thresholds import Consent, Refusal, Refused, limits
+from store.sync.thresholds import Consent, Refusal, Refused, limits, taken
 from store.sync.wording import counted, some
 from store.writing import Writing
 
@@ -100,6 +101,7 @@ def refusals(rollback: Rollback, consent: Consent, *, allow_regrant: bool) -> tu
     """All reasons at once why a way back is not gone."""
     return (
         *_empty(rollback, consent),
+        *taken(rollback.plan),
         *limits(rollback.plan, SyncRules(), consent),
         *_regrants(rollback, allow_regrant),
     )
@@ -129,6 +131,7 @@ def _check(rollback: Rollback, consent: Consent, allow_regrant: bool) -> None:
 
 
 def _write(rollback: Rollback, write: Writing) -> None:
+    hand_over(rollback.plan.changes, write)
     for change in rollback.plan.changes:
         if change.new is not None:
             write.put(change.new)

@@ -68,6 +68,7 @@ def refusals(
         *_empty(policy, consent),
         *_foreign(plan),
         *map(_in_use, plan.in_use),
+        *taken(plan),
         *limits(plan, policy.sync, consent),
     )
 
@@ -134,6 +135,18 @@ def _in_use(one: InUse) -> Refusal:
         f"the {describe(one.instance)} left the policy, and holds {some(others)}; remove those first, "
         "or name the instance under `instances`",
     )
+
+
+def taken(plan: Plan) -> Iterator[Refusal]:
+    """Device keys that another credential has: no flag gives one to two."""
+    for one in plan.taken:
+        owner = one.holder.source
+        mend = f"which {owner} owns; remove that" if owner != plan.source else "which this plan keeps; prune it"
+        yield Refusal(
+            "device_key",
+            f"the device key {one.wanted.device_access_key_id!r} of the {describe(one.wanted)} is that of the "
+            f"{describe(one.holder)}, {mend} first, or choose another",
+        )
 
 
 def _protected(plan: Plan, consent: Consent) -> Iterator[Refusal]:

@@ -1,6 +1,7 @@
 """Access keys and device credentials in policy files: planned, applied, exported, rolled back, told of."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from store.sync.document import InvalidPolicy, load_policy
 from store.sync.rehearsal import rehearsal
 from store.sync.rendering import text as rendered
 from store.sync.restoring import plan_rollback
+from store.sync.rollback import roll_back
 from store.sync.snapshot import snapshot_store, write_snapshot
 from store.sync.stand_ins import without_secrets
 from store.sync.thresholds import Refused
@@ -171,6 +173,79 @@ def test_an_id_of_a_device_s_key_is_one_device_s_alone(store: Store) -> None:
             "  - {client_id: c1, device_access_key_id: DC.1, secret: {literal: x}}\n"
             "  - {client_id: c2, device_access_key_id: DC.1, secret: {literal: x}}\n"
         )
+
+
+def devices(**ids: str) -> str:
+    lines = (
+        f"  - {{client_id: {client}, device_access_key_id: {name}, secret: {{literal: s-{client}}}}}\n"
+        for client, name in ids.items()
+    )
+    return "device_credentials:\n" + "".join(lines)
+
+
+def device_keys(store: Store) -> dict[str, tuple[str, bytes]]:
+    with store.open() as database:
+        return {
+            one.client_id: (one.device_access_key_id, one.secrets[0].value)
+            for one in database.records(DEVICE_CREDENTIALS)
+        }
+
+
+class TestDeviceKeys:
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ({"c1": "A", "c2": "B"}, {"c1": "B", "c2": "A"}),
+            ({"c1": "A", "c2": "B", "c3": "C"}, {"c1": "B", "c2": "C", "c3": "A"}),
+            ({"c1": "A", "c2": "B"}, {"c1": "B", "c2": "C"}),
+            ({"c1": "A", "c2": "B"}, {"c1": "C", "c2": "A"}),
+            ({"c1": "A"}, {"c2": "A"}),
+            ({"c2": "A", "c3": "B"}, {"c1": "A", "c3": "B"}),
+            ({"c2": "A", "c1": "B"}, {"c3": "B", "c1": "A"}),
+        ],
+    )
+    def test_they_change_hands_in_one_apply_and_back(
+        self, store: Store, before: dict[str, str], after: dict[str, str]
+    ) -> None:
+        store.apply(devices(**before))
+        store.apply(devices(**after), prune=True)
+        assert device_keys(store) == {client: (name, f"s-{client}".encode()) for client, name in after.items()}
+        with store.open() as database:
+            logged = [
+                json.loads(row[0])["device_access_key_id"]
+                for row in database.connection.execute(
+                    "SELECT before FROM changes WHERE kind = 'device_credential' AND before IS NOT NULL"
+                )
+            ]
+        assert set(logged) <= set(before.values())
+        if before.keys() == after.keys():
+            roll_back(store.path, store.keys, "policy", 1, allow_regrant=True)
+            assert {client: name for client, (name, _) in device_keys(store).items()} == before
+
+    def test_one_that_another_source_has_is_refused_by_its_owner_s_name(self, store: Store) -> None:
+        store.apply("source: plant\n" + devices(c1="A", c2="B"))
+        with pytest.raises(Refused) as refused:
+            store.apply("source: office\n" + devices(c9="A"))
+        assert str(refused.value) == (
+            "the device key 'A' of the device credential of client c9 (mqtt-default) is that of the device credential "
+            "of client c1 (mqtt-default), which plant owns; remove that first, or choose another"
+        )
+        assert [one.rule for one in refused.value.refusals] == ["device_key"]
+        assert sorted(device_keys(store)) == ["c1", "c2"]
+
+    def test_one_that_this_source_keeps_is_refused_until_it_is_pruned(self, store: Store) -> None:
+        store.apply(devices(c1="A", c2="B"))
+        with pytest.raises(Refused, match="which this plan keeps; prune it first, or choose another"):
+            store.apply(devices(c3="A", c2="B"))
+        store.apply(devices(c3="A", c2="B"), prune=True)
+        assert sorted(device_keys(store)) == ["c2", "c3"]
+
+    def test_a_way_back_to_one_that_another_source_has_now_is_refused(self, store: Store) -> None:
+        store.apply("source: plant\n" + devices(c1="A"))
+        store.apply("source: plant\n" + devices(c1="B"))
+        store.apply("source: office\n" + devices(c2="A"))
+        with pytest.raises(Refused, match="which office owns"):
+            roll_back(store.path, store.keys, "plant", 1, allow_regrant=True)
 
 
 def test_a_later_file_may_replace_a_key(store: Store) -> None:

@@ -203,6 +203,8 @@ permissions:
   - {id: other, username: LIT, publish: [a]}
   - {id: of-group, group: GID_Nowhere, deny: {publish: [a]}}
   - {everyone: true, publish: [b]}
+  - {instance: listed, everyone: true, publish: [b]}
+instances: {listed: {parent_topics: [a]}}
 """
 
 
@@ -212,6 +214,7 @@ def test_what_validation_warns_of_is_a_finding_and_can_be_turned_off(tmp_path: P
     assert set(found) == {
         ("var-in-var", "x"), ("unused-var", "x"), ("unused-var", "y"), ("unused-role", "idle"), ("unread-column", ""),
         ("literal-secret", "lit"), ("confusable", "other"), ("unregistered-group", "of-group"),
+        ("unregistered-parent-topic", "everyone"),
     }  # fmt: skip
     warned = load_policy([tmp_path / "policy.yaml"]).warnings
     assert {(one.rule, one.record) for one in warned} == set(found)
