@@ -22,6 +22,7 @@ from store.credentials import sign
 from store.database import Database
 from store.records import Grantee
 from store.runtime import Runtime
+from store.tables import TOKENS
 from store.tokens import issue, revoke, rotate_token_key
 
 KEY = AccessKey(
@@ -311,6 +312,37 @@ def test_it_holds_in_every_process_and_over_a_restart(tmp_path: Path) -> None:
         end(store, text)
         until(lambda: not broker.publishes("c1", TOKEN, "a/x", peerport=7))
         assert text not in server.said
+
+
+def test_what_becomes_of_a_token_is_felt_in_the_other_process(tmp_path: Path) -> None:
+    store = Store(tmp_path / "exhook.db")
+    store.put(instance(), KEY)
+    with Server(tmp_path, "--workers", "2", "--decisions", "all") as server, one_of_each(server) as brokers:
+        one, two = brokers.values()
+        shown = {name: issued(store) for name in ("kept", "revoked", "expired", "renewed")}
+        for name, text in shown.items():
+            assert one.connects(name, TOKEN, f"RW|{text}".encode(), peerport=7)
+            assert two.publishes(name, TOKEN, "a/x", peerport=7)
+
+        end(store, shown["revoked"])
+        until(lambda: not two.publishes("revoked", TOKEN, "a/x", peerport=7))
+        until(lambda: not one.subscribes("revoked", TOKEN, "a/x", peerport=7))
+
+        with Database.open(store.path, store.keys) as database:
+            record = database.get(TOKENS, (shown["expired"].split(".")[2],))
+        assert record is not None
+        store.put(replace(record, expires_at=now_ms()))
+        until(lambda: not two.publishes("expired", TOKEN, "a/x", peerport=7))
+        until(lambda: not one.subscribes("expired", TOKEN, "a/x", peerport=7))
+
+        payload = json.dumps({"token": issued(store, "b/#"), "type": "RW"}).encode()
+        message = {"from": b"renewed", "topic": TOPIC.encode(), "payload": payload, "qos": 1, "id": "1"}
+        asked = MESSAGES["v3"].MessagePublishRequest(message=message)
+        two.call("/emqx.exhook.v3.HookProvider/OnMessagePublish", asked.SerializeToString())
+        for broker in (one, two):
+            assert broker.publishes("renewed", TOKEN, "b/x", peerport=7)
+            assert not broker.publishes("renewed", TOKEN, "a/x", peerport=7)
+            assert broker.publishes("kept", TOKEN, "a/x", peerport=7)
 
 
 def test_real_clients_connect_and_renew(tmp_path: Path) -> None:
