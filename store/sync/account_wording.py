@@ -16,6 +16,8 @@ def handle_account(record: Record | Spec) -> str:
             return record.access_key_id
         case DeviceCredential():
             return record.client_id
+        case Token():
+            return record.token_id
         case _:
             raise AssertionError(f"{type(record).__name__} has no name")
 

@@ -2,8 +2,18 @@
 
 from dataclasses import dataclass
 
+from store.account_names import AccountName, Mode, account_of
+from store.account_records import TokenActions
 from store.placeholders import client_values
 from store.records import Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedToken:
+    """A token that a test lets a client show."""
+
+    actions: TokenActions
+    resources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +29,18 @@ class Asker:
     cn: str = ""
     address: str = ""
     external: bool = False
+    account: tuple[Mode, str] | None = None
+    """Account mode and key id, where it has no user name of its own."""
+    token: AskedToken | None = None
+
+    def username_in(self, instance: str) -> str:
+        """The user name that it connects to an instance with."""
+        return "|".join((*self.account, instance)) if self.account else self.username
 
     def placeholder_values(self) -> dict[str, str]:
-        return client_values(username=self.username, client_id=self.client_id, cn=self.cn)
+        account: AccountName | None = account_of(self.username_in(self.instance))
+        username = account.key_id if account else self.username
+        return client_values(username=username, client_id=self.client_id, cn=self.cn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

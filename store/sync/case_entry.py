@@ -4,8 +4,22 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
+from store.account_records import MAX_RESOURCES
 from store.sync.entry import Entry
-from store.sync.scalars import ClientId, EntryId, Expiry, Flag, InstanceId, Name, Note, Topics, UserName, Word, unwanted
+from store.sync.scalars import (
+    ClientId,
+    EntryId,
+    Expiry,
+    Flag,
+    InstanceId,
+    KeyId,
+    Name,
+    Note,
+    Topics,
+    UserName,
+    Word,
+    unwanted,
+)
 from store.sync.source import Text
 
 ReasonWord = Literal[
@@ -26,6 +40,8 @@ ReasonWord = Literal[
     "denied",
     "no_match",
     "unsafe_placeholder",
+    "token_scope",
+    "key_scope",
 ]
 """The reasons that files alone can bring about; the password, the load and the store are none of a test's business."""
 
@@ -54,10 +70,24 @@ def _as_connect(value: Any) -> Any:
     raise unwanted("true is wanted", "what must not happen stands under `cannot`")
 
 
+class TokenEntry(Entry):
+    example = '{actions: R, resources: ["plant/+/alarm"]}'
+
+    actions: Literal["R", "W", "RW"] = Field(description="R subscribes, W publishes, RW does both.")
+    resources: Annotated[list[Word], Field(min_length=1, max_length=MAX_RESOURCES)] = Field(
+        description="The filters that it is for."
+    )
+
+
 class ClientEntry(Entry):
     example = "{username: dashboard, client_id: dash-01}"
 
     username: UserName = Field(default="", description="Its MQTT user name; a client may have none.")
+    access_key: KeyId = Field(default="", description="The access key that it connects by (Signature mode).")
+    token: TokenEntry | None = Field(default=None, description="What its access key issued to it (Token mode).")
+    device_access_key_id: KeyId = Field(
+        default="", description="The device key that it connects by (DeviceCredential mode)."
+    )
     client_id: ClientId = Field(description="Its client id.")
     instance: InstanceId = Field(
         default="", description="Its listener's instance; the only one of the policy, or that of `defaults`."

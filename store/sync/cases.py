@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from store.records import Action
+from store.account_names import Mode
+from store.account_records import TokenActions, parse_resource
+from store.records import Action, InvalidRecord
 from store.sync import case_entry as schema
-from store.sync.case import Asker, Case, Expectation
+from store.sync.case import AskedToken, Asker, Case, Expectation
 from store.sync.entries import Scope
 from store.sync.placed import Placed
 from store.sync.sections import listed
@@ -19,6 +21,7 @@ _PLACEHOLDER: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _MOST_COMPARED: Final = 10_000
 """Names that a misspelt one is compared with."""
 
+_BY_TOKEN: Final = "{access_key: app-1, token: {actions: R, resources: [a]}, client_id: c1}"  # noqa: S105 - an example without a secret
 _NONE: Final = Items()
 
 T = TypeVar("T")
@@ -45,7 +48,7 @@ class Cases:
         entry = validate(schema.Fixtures, value, scope.error)
         for name in _names(value, "clients"):
             # What is wrong is there all the same: tests that name it have no mistake of their own.
-            asker = _asker(entry.clients[name], name) if entry else None
+            asker = _asker(entry.clients[name], name, name, scope) if entry else None
             self._add(self._clients, "client", Placed(asker, scope.file, name), name, scope)
         for name in _names(value, "topics"):
             topics = tuple(entry.topics[name]) if entry else ()
@@ -127,8 +130,8 @@ class _Reading:
                 found += self._known(one.client, at)
             elif not one.client_id:
                 self._scope.error(at, f"`client_id` is missing; write {one.example}, or name a client of `fixtures`")
-            else:
-                found.append(_asker(one, one.client_id))
+            elif asker := _asker(one, one.client_id, at, self._scope):
+                found.append(asker)
         return found
 
     def _known(self, name: str, at: Located) -> list[Asker]:
@@ -231,8 +234,31 @@ class _Reading:
         return granted
 
 
-def _asker(entry: schema.ClientEntry, name: str) -> Asker:
+def _asker(entry: schema.ClientEntry, name: str, at: Located, scope: Scope) -> Asker | None:
+    """The client of an entry; None where it does not say how it connects."""
+    if sum(map(bool, (entry.username, entry.access_key, entry.device_access_key_id))) > 1:
+        scope.error(at, "two of username, access_key and device_access_key_id; a client connects by one of them")
+        return None
+    if entry.token and not entry.access_key:
+        scope.error(at, f"`access_key` is missing, which issued the token; write {_BY_TOKEN}")
+        return None
+    token = None
+    if entry.token:
+        token = AskedToken(actions=TokenActions[entry.token.actions], resources=tuple(entry.token.resources))
+        try:
+            for resource in token.resources:
+                parse_resource(resource)
+        except InvalidRecord as wrong:
+            scope.error(at, str(wrong))
+            return None
+    account = None
+    if entry.access_key:
+        account = (Mode.TOKEN if token else Mode.SIGNATURE, entry.access_key)
+    elif entry.device_access_key_id:
+        account = (Mode.DEVICE_CREDENTIAL, entry.device_access_key_id)
     return Asker(
+        account=account,
+        token=token,
         name=name,
         username=entry.username,
         client_id=entry.client_id,

@@ -1,22 +1,28 @@
 """Runs policy tests: the decision core is asked about a store made from the files, at the moment each test names."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
+from store.account_records import Token
 from store.decision import Decision, Reason, authorize, conclude, instance_of, select
 from store.reader import Reader
 from store.records import Action, Identity, SignMode
-from store.sync.case import Asker, Case, Expectation
+from store.sync.case import AskedToken, Asker, Case, Expectation
 from store.sync.decided import Request
 from store.sync.policy import Policy
 from store.sync.rehearsal import rehearsal
 from store.sync.stand_ins import without_secrets
 from store.sync.wording import handle
+from store.token_mode import Binding, BoundToken
+from store.token_text import TokenKeys
 from store.verdict import Prover
 from store.view import Client, Listener, View
 
 _LISTENER = "test"
+_NEVER: Final = 2**62
+"""A token of a test holds at whatever moment the test names."""
 
 
 class Status(StrEnum):
@@ -120,9 +126,37 @@ class _Core:
         return authorize(view, client, action, topic, at_ms)
 
     def _view(self, asker: Asker) -> tuple[View, Client]:
-        listener = Listener(_LISTENER, asker.instance or self._instance, external=asker.external)
-        client = Client(asker.username, asker.client_id, listener, asker.cn, asker.address)
-        return self._reader.view(instance_of(client), client), client
+        instance = asker.instance or self._instance
+        listener = Listener(_LISTENER, instance, external=asker.external)
+        client = Client(asker.username_in(instance), asker.client_id, listener, asker.cn, asker.address)
+        view = self._reader.view(instance_of(client), client)
+        return (_showing(asker.token, view, client) if asker.token else view), client
+
+
+def _showing(asked: AskedToken, view: View, client: Client) -> View:
+    """The view of a client that a token was issued to, and bound to."""
+    account = view.account
+    if account is None:
+        return view
+    name = account.name
+    token = Token(
+        token_id=_LISTENER,
+        instance=name.instance,
+        access_key_id=name.key_id,
+        actions=asked.actions,
+        resources=asked.resources,
+        expires_at=_NEVER,
+    )
+    bound = BoundToken(asked.actions.name, token.token_id, _LISTENER, _NEVER)
+    return replace(
+        view,
+        account=replace(
+            account,
+            tokens={token.token_id: token},
+            token_keys=TokenKeys({_LISTENER: b""}),
+            binding=Binding(name.instance, name.key_id, (bound,), client.address, client.port),
+        ),
+    )
 
 
 def _proven_by_broker(identity: Prover | None, at_ms: int) -> bool:

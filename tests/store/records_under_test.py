@@ -203,7 +203,8 @@ def _account(
     return Account(
         name=name,
         key=None if device else keys.get(name.key_id),
-        grants=granted(Grantee.ACCESS_KEY, "" if device else name.key_id),
+        # In DeviceCredential mode, too: what is granted to a key named so must not count there.
+        grants=granted(Grantee.ACCESS_KEY, name.key_id),
         tokens={found.token_id: found for found in held if isinstance(found, Token)},
         token_keys=TokenKeys({found.name: found.secrets[0].value for found in held if isinstance(found, TokenKey)}),
         binding=binding,
