@@ -15,7 +15,7 @@ from records_under_test import INSTANCE, allow, asking, instance, user, written
 from store.database import Database
 from store.reader import Reader
 from store.seal import SealKeys
-from store.tables import TABLES
+from store.tables import PERMISSIONS, TABLES
 from store.unavailable import StoreUnavailable
 
 KEYS = SealKeys()
@@ -52,7 +52,7 @@ def _use(path: Path) -> None:
 
 def topics(path: Path) -> set[str]:
     with Database.open(path, KEYS) as database:
-        return {record.topic for record in database.records(TABLES[3])}
+        return {record.topic for record in database.records(PERMISSIONS)}
 
 
 class TestWhatStandsThere:
