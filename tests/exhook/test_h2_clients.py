@@ -136,7 +136,8 @@ async def test_curl(port: int, tmp_path: Path) -> None:
     assert "grpc-status: 5" in said
     assert "grpc-message: no such thing" in said
     for more, status in ((("--get",), 405), ((), 415)):
-        await run(*command, *more, url + ECHO, given=b"x")
+        # Without a body: curl 7.88 waits for ever, now and then, where the answer is there before its body is sent.
+        await run(*command, *more, url + ECHO)
         assert f"HTTP/2 {status}" in (tmp_path / "headers").read_text()
 
 
