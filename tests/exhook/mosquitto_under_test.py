@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 import pytest
 from server_under_test import HOST, PATIENCE, until
-from worker_under_test import Store, identity, instance, permission
+from worker_under_test import CARRIER, Store, identity, instance, permission
 
 from exhook.brokers.mosquitto import build as build_module
 from exhook.brokers.mosquitto.build import FLAGS, build, compile_plugin, compiler
@@ -113,6 +113,7 @@ class Deciding:
         self.port = free_port()
         self._settings: dict[str, Any] = {
             "db": store.path,
+            "carrier": CARRIER,
             "decisions": "all",
             "log_format": "json",
             "drain_seconds": 0.1,

@@ -1,13 +1,11 @@
 """Options, two listeners of one broker, unix sockets, and certificates."""
 
-import contextlib
 import datetime as dt
 import ipaddress
 import os
 import signal
 import socket
 import ssl
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,33 +203,12 @@ def test_a_client_that_comes_by_a_unix_socket_has_no_address(
 
 def test_a_server_on_a_unix_socket(tmp_path: Path, mosquitto_plugin: Path, store: Store) -> None:
     path = Path("/tmp") / f"exhook-server-{os.getpid()}.sock"  # noqa: S108 - a socket's path is short
-    with Deciding(store, tmp_path) as server, socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        threading.Thread(target=_pass_on, args=(listening, server.port), daemon=True).start()
-        with Broker(tmp_path, listener(mosquitto_plugin, f"unix:{path}")) as broker:
-            assert [code_of(broker.port, "alice"), code_of(broker.port, "bob")] == [0, 5]
-    path.unlink()
-
-
-def _pass_on(listening: socket.socket, port: int) -> None:
-    """Connect each connection to a port of this machine."""
-
-    def pump(here: socket.socket, there: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := here.recv(65536):
-                there.sendall(data)
-        for one in (here, there):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    with contextlib.suppress(OSError):
-        while True:
-            here, _ = listening.accept()
-            there = socket.create_connection((HOST, port))
-            for pair in ((here, there), (there, here)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
+    with (
+        Deciding(store, tmp_path, carrier="h2", unix_socket=path),
+        Broker(tmp_path, listener(mosquitto_plugin, f"unix:{path}")) as broker,
+    ):
+        assert [code_of(broker.port, "alice"), code_of(broker.port, "bob")] == [0, 5]
+    path.unlink(missing_ok=True)
 
 
 # Certificates
