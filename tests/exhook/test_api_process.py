@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from api_under_test import INSTANCE, KEY, SECRET, Sdk, Signed, api_port, make_store, send
 from commands_under_test import Exhook
+from mosquitto_under_test import needs_mosquitto
 from server_under_test import PATIENCE, Asker, Line, Server, port_of, until
 
+from exhook.brokers.mosquitto.running import Mosquitto
 from exhook.demo.clients import MqttClient
 from exhook.demo.script import Login
 from store.clock import now_ms
@@ -96,6 +98,43 @@ def test_a_device_comes_in_with_its_own_credential_until_it_has_another(server: 
     assert not comes_in(made)
     sdk("UnRegisterDeviceCredential", ClientId="GID_Dev@@@1")
     assert not comes_in(fresh)
+
+
+@needs_mosquitto
+def test_clients_of_mosquitto_come_in_with_what_was_uploaded(server: Server, tmp_path: Path) -> None:
+    """All modes; and whoever loses what was uploaded is refused, in a second or so."""
+    sdk = Sdk(api_port(server))
+    with Mosquitto(tmp_path, f"127.0.0.1:{server.port}", 0) as broker:
+
+        def lets_in(client_id: str, username: str, password: bytes) -> bool:
+            with MqttClient(Login(username, client_id, password), broker.port) as client:
+                return client.connect()
+
+        sdk("AddCustomAuthIdentity", Username="house", IdentityType="USER", Secret="key", SignMode="SIGNED")
+        sdk("AddCustomAuthPermission", Identity="house", IdentityType="USER", Topic="h/${clientid}/#",
+            PermitAction="PUB_SUB", Effect="ALLOW")  # fmt: skip
+        with MqttClient(Login("house", "h-1", sign(b"key", "h-1")), broker.port) as client:
+            assert client.connect()
+            assert client.subscribe("h/h-1/+")
+            assert not client.subscribe("h/#")
+            client.publish("h/h-1/up")
+            assert client.messages.get(timeout=PATIENCE) == "h/h-1/up"
+        assert not lets_in("h-1", "house", b"key")
+        token = sdk("ApplyToken", Resources="t/+", Actions="R", ExpireTime=now_ms() + HOUR_MS)["Token"]
+        bearer = Login(f"Token|{KEY}|{INSTANCE}", "t-9", f"R|{token}".encode())
+        with MqttClient(bearer, broker.port) as client:
+            assert client.connect()
+            assert client.subscribe("t/+")
+            assert not client.subscribe("t/#")
+        made = sdk("RegisterDeviceCredential", ClientId="GID_Dev@@@9")["DeviceCredential"]
+        device = f"DeviceCredential|{made['DeviceAccessKeyId']}|{INSTANCE}"
+        assert lets_in("GID_Dev@@@9", device, sign(made["DeviceAccessKeySecret"].encode(), "GID_Dev@@@9"))
+        assert lets_in("s-9", f"Signature|AKdevice|{INSTANCE}", sign(SECRET.encode(), "s-9"))
+
+        sdk("RevokeToken", Token=token)
+        sdk("DeleteCustomAuthIdentity", Username="house", IdentityType="USER")
+        until(lambda: not lets_in(bearer.client_id, bearer.username, bearer.password))
+        until(lambda: not lets_in("h-1", "house", sign(b"key", "h-1")))
 
 
 def test_a_key_that_devices_carry_lets_them_in_and_signs_no_call(server: Server) -> None:
