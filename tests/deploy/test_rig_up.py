@@ -5,6 +5,7 @@ No image is pulled: the base image is made by debootstrap, the wheels by pip. Th
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_the_demo_goes_as_its_policy_says_and_an_edit_is_applied(rig: Rig) -> No
         time.sleep(0.5)
     again = rig.compose("run", "--rm", "demo-mosquitto", check=False)
     assert again.returncode == 1
-    assert "16 of 17 went as the policy says" in again.stdout
+    assert re.search(r" NO +… hears announcements +refused", again.stdout), again.stdout
 
 
 def test_the_server_can_write_nothing_but_its_data(rig: Rig) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from grpc import aio
-from mosquitto_under_test import built
+from mosquitto_under_test import ALL_SANITIZED, built
 from worker_under_test import CARRIER, Serve, Served, Store, instance
 
 from exhook.settings import Settings
@@ -51,4 +51,4 @@ def serve(store: Store, carrier: str) -> Serve:
 @pytest.fixture(scope="session")
 def mosquitto_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The plugin for Mosquitto; all processes of a test run share it."""
-    return built(tmp_path_factory.getbasetemp().parent)
+    return built(tmp_path_factory.getbasetemp().parent, sanitized=ALL_SANITIZED)

@@ -88,6 +88,18 @@ def sanitizer() -> str | None:
     return os.path.realpath(path) if "/" in path else None
 
 
+ALL_SANITIZED: Final = os.environ.get("EXHOOK_TEST_SANITIZED") == "1"
+"""Every broker of the suite runs the plugin with AddressSanitizer and UBSan, not only the tests made for it."""
+
+
+def sanitizing() -> dict[str, str]:
+    """The environment of a broker whose plugin is built with sanitizers."""
+    found = sanitizer()
+    assert found is not None
+    # What the broker itself leaks is not ours to judge.
+    return {"LD_PRELOAD": found, "ASAN_OPTIONS": "detect_leaks=0:exitcode=99", "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
 needs_mosquitto: Final = pytest.mark.skipif(
     mosquitto() is None or compiler() is None,
     reason="needs Mosquitto (EXHOOK_TEST_MOSQUITTO names one) and a C compiler",
@@ -169,7 +181,7 @@ class Broker:
         self.log = folder / f"mosquitto-{time.monotonic_ns()}.log"
         self._file = folder / f"{self.log.stem}.conf"
         self._configuration = configuration
-        self._environment = environment
+        self._environment = (sanitizing() if ALL_SANITIZED else {}) | environment
         self.process: subprocess.Popen[bytes]
 
     @property

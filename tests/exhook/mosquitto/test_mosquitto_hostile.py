@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from mosquitto_under_test import Bridge, Broker, RawMqtt, bridged, built, listener, needs_sanitizer, sanitizer, user
+from mosquitto_under_test import Bridge, Broker, RawMqtt, bridged, built, listener, needs_sanitizer, sanitizing, user
 from server_under_test import HOST, until
 
 pytestmark = needs_sanitizer
@@ -25,20 +25,12 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(tmp_path_factory.getbasetemp().parent, sanitized=True)
 
 
-def environment() -> dict[str, str]:
-    """The broker itself is not built for it: what it leaks, and what it loads last, is not looked at."""
-    found = sanitizer()
-    assert found is not None
-    # Leaks of the plugin's parts are found by the harness.
-    return {"LD_PRELOAD": found, "ASAN_OPTIONS": "detect_leaks=0:exitcode=99", "UBSAN_OPTIONS": "print_stacktrace=1"}
-
-
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory, plugin: Path) -> Iterator[Bridge]:
     records = (*user("alice", "both a/#"), *user("bob", "both b/#", "sub a/#"))
     folder = tmp_path_factory.mktemp("sanitized")
     options = ("plugin_opt_read_check on", "plugin_opt_cache_size 8", "plugin_opt_deadline_ms 1000")
-    with bridged(folder, plugin, *options, records=records, environment=environment()) as bridge:
+    with bridged(folder, plugin, *options, records=records, environment=sanitizing()) as bridge:
         yield bridge
 
 
@@ -183,7 +175,7 @@ def test_hostile_servers_let_nobody_in_and_do_no_harm(tmp_path: Path, plugin: Pa
     server = HostileServer()
     lines = listener(plugin, f"{HOST}:{server.port}", "plugin_opt_deadline_ms 100")
     try:
-        with Broker(tmp_path, lines, **environment()) as broker:
+        with Broker(tmp_path, lines, **sanitizing()) as broker:
             for serving in SERVERS:
                 server.serving = serving
                 served = server.served
