@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SCHEMA := deploy/schema/exhook-v1.schema.json
 STAMP := $(VENV)/.installed
 
-.PHONY: run demo test check format generate bench bench-hot-path rig soak clean
+.PHONY: run demo test fuzz check format generate bench bench-hot-path rig soak clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## scripted MQTT clients against all of it, on free ports
 
 test: $(STAMP)  ## the whole suite
 	$(BIN)/python -m pytest -m 'not soak' --numprocesses auto
+
+fuzz: $(STAMP)  ## the suite with other random examples each time
+	$(BIN)/python -m pytest -m 'not soak' --numprocesses auto --hypothesis-profile default
 
 check: $(STAMP)  ## ruff, mypy, generated code up to date
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """How the records of the account modes read in sentences, and what a plan says that they lose or gain."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from store.account_records import AccessKey, DeviceCredential, Token, TokenKey
-from store.records import Record
+from store.records import Record, Secret
 from store.sync.policy import KeySpec, Spec
 
 
@@ -39,7 +39,25 @@ def describe_account(record: Record | Spec) -> str:
             raise AssertionError(f"{type(record).__name__} has no description")
 
 
-def account_losses(old: Record | None, new: Record | None, now_ms: int) -> Iterator[str]:
+def by_value(secret: Secret) -> str:
+    """Tells secrets apart by what they are."""
+    return secret.fingerprint
+
+
+def by_name(secret: Secret) -> str:
+    """Tells secrets apart by what they are called, where the values are not at hand."""
+    return secret.id
+
+
+def secrets_lost(old: Iterable[Secret], new: Iterable[Secret], now_ms: int, told_by: Callable[[Secret], str]) -> bool:
+    """Whether a secret that was in force is not any more."""
+    live = {told_by(secret) for secret in new if secret.in_force(now_ms)}
+    return any(secret.in_force(now_ms) and told_by(secret) not in live for secret in old)
+
+
+def account_losses(
+    old: Record | None, new: Record | None, now_ms: int, told_by: Callable[[Secret], str]
+) -> Iterator[str]:
     """What a change takes away from an access key, or from a device by its credential."""
     if isinstance(new, DeviceCredential) and old is None:
         yield "its client id belongs to a device credential"
@@ -49,7 +67,8 @@ def account_losses(old: Record | None, new: Record | None, now_ms: int) -> Itera
         yield "its key goes" if new is None else "its key holds no longer"
         return
     yield from _narrower(old, new)
-    if _secrets_lost(old, new, now_ms):
+    proofs = (AccessKey, DeviceCredential)
+    if isinstance(old, proofs) and isinstance(new, proofs) and secrets_lost(old.secrets, new.secrets, now_ms, told_by):
         yield "a secret goes"
 
 
@@ -105,10 +124,3 @@ def _wider(old: Record | None, new: Record | None) -> Iterator[str]:
 
 def _id(credential: DeviceCredential) -> str:
     return credential.device_access_key_id
-
-
-def _secrets_lost(old: Record | None, new: Record | None, now_ms: int) -> bool:
-    if not isinstance(old, AccessKey | DeviceCredential) or not isinstance(new, AccessKey | DeviceCredential):
-        return False
-    live = {secret.fingerprint for secret in new.secrets if secret.in_force(now_ms)}
-    return any(secret.in_force(now_ms) and secret.fingerprint not in live for secret in old.secrets)

@@ -22,9 +22,10 @@ from store.records import (
     NoMatch,
     Permission,
     Record,
+    Secret,
     fewer_parent_topics,
 )
-from store.sync.account_wording import account_losses
+from store.sync.account_wording import account_losses, by_value, secrets_lost
 from store.sync.change import Change
 from store.tables import Subject, subject_of
 
@@ -51,15 +52,23 @@ class Readmitted:
     """When, in milliseconds since the epoch; None where the change itself lets it back in."""
 
 
-def losing(changes: Iterable[Change], now_ms: int, identities_of: Callable[[str], int]) -> tuple[Losing, ...]:
-    """Who loses something, in the order of the changes. `identities_of` counts an instance's identities."""
+def losing(
+    changes: Iterable[Change],
+    now_ms: int,
+    identities_of: Callable[[str], int],
+    told_by: Callable[[Secret], str] = by_value,
+) -> tuple[Losing, ...]:
+    """Who loses something, in the order of the changes.
+
+    `identities_of` counts an instance's identities; `told_by` says what tells a secret from another.
+    """
     found: dict[Subject, dict[str, None]] = {}
     new_users: set[Subject] = set()
     for change in changes:
         subject = subject_of(change.record)
         if change.operation is Operation.ADD and _is_user(change.record):
             new_users.add(subject)
-        for why in _losses(change, now_ms):
+        for why in _losses(change, now_ms, told_by):
             found.setdefault(subject, {})[why] = None
     return tuple(
         Losing(subject, tuple(why), max(1, identities_of(subject.instance)) if subject.type in _EVERYONE else 1)
@@ -84,12 +93,12 @@ def readmitted(changes: Iterable[Change], now_ms: int) -> tuple[Readmitted, ...]
     return tuple(found)
 
 
-def _losses(change: Change, now_ms: int) -> Iterator[str]:
+def _losses(change: Change, now_ms: int, told_by: Callable[[Secret], str]) -> Iterator[str]:
     """What a change takes away, in words for the plan."""
     old, new = change.old, change.new
     match change.record:
         case Identity():
-            yield from _identity_losses(old, new, now_ms)
+            yield from _identity_losses(old, new, now_ms, told_by)
         case Permission() as permission:
             yield from _permission_losses(permission.effect, _reaches(old, now_ms), _reaches(new, now_ms))
         case BlacklistEntry():
@@ -101,10 +110,12 @@ def _losses(change: Change, now_ms: int) -> Iterator[str]:
         case Instance():
             yield from _instance_losses(old, new)
         case _:
-            yield from account_losses(old, new, now_ms)
+            yield from account_losses(old, new, now_ms, told_by)
 
 
-def _identity_losses(old: Record | None, new: Record | None, now_ms: int) -> Iterator[str]:
+def _identity_losses(
+    old: Record | None, new: Record | None, now_ms: int, told_by: Callable[[Secret], str]
+) -> Iterator[str]:
     if not isinstance(old, Identity) or not old.in_force(now_ms):
         return
     if not isinstance(new, Identity):
@@ -114,8 +125,7 @@ def _identity_losses(old: Record | None, new: Record | None, now_ms: int) -> Ite
         yield "its identity has expired"
     if old.sign_mode is not new.sign_mode:
         yield "its sign mode changes"
-    live = {secret.fingerprint for secret in new.secrets if secret.in_force(now_ms)}
-    if any(secret.in_force(now_ms) and secret.fingerprint not in live for secret in old.secrets):
+    if secrets_lost(old.secrets, new.secrets, now_ms, told_by):
         yield "a secret goes"
     narrowed = bool(new.client_ids_group) and new.client_ids_group != old.client_ids_group
     # A group of clients is a prefix, too: `GID_x@@@`.

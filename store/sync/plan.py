@@ -10,6 +10,7 @@ from store.changes import Operation
 from store.database import Database
 from store.records import Instance, Record, Secret
 from store.revocations import enforced_on
+from store.sync.account_wording import by_name, by_value
 from store.sync.affected import Losing, Readmitted, losing, readmitted
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, records_in
@@ -163,6 +164,7 @@ class _Planning:
         ordered = [*self._puts, *reversed(self._removals)]
         changes = tuple(change for kind in ordered for change in sorted(kind, key=lambda change: change.record.key))
         compared = self._secrets.compared
+        told_by = by_name if compared is Compared.NAME else by_value
         more = {} if compared is Compared.VALUE else {"secrets": compared}
         return Plan(
             source=self._policy.source,
@@ -174,7 +176,7 @@ class _Planning:
             kept=tuple(self._kept),
             foreign=tuple(self._foreign),
             in_use=tuple(self._in_use),
-            losing=() if fresh else losing(filter(self._takes_away, changes), now_ms, self._identities_in),
+            losing=() if fresh else losing(filter(self._takes_away, changes), now_ms, self._identities_in, told_by),
             readmitted=readmitted(changes, now_ms),
             checksum=checksum_of(changes, source=self._policy.source, prune=self._prune, **more),
             compared=compared,

@@ -169,7 +169,8 @@ class TestServer:
             os.kill(pid, SIGKILL)
             died = time.monotonic()
             server.line("worker died; another takes its place", worker="0")
-            assert self._asked(server, brokers) in ({"0": 4, "1": 4}, {"1": 8})
+            # How they are spread depends on when each came back and on when the other worker was ready.
+            assert self._asked(server, brokers).total() == len(brokers)
             assert time.monotonic() - died < 10.0  # a second on a machine of one's own
             until(lambda: server.workers().get("0", pid) != pid, what="another worker 0")
 

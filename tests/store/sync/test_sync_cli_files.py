@@ -56,6 +56,7 @@ class TestInit:
         assert run("init", "access/house/policy.yaml").exit_code == 0
         assert run("validate", "access/house").exit_code == 0
 
+    @pytest.mark.usefixtures("store")
     def test_what_cannot_be_written_is_told(self) -> None:
         Path("access").write_text("a file")
         done = run("init", "access/policy.yaml")
