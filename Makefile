@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[broker,fast]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[broker]' --group dev
 	touch $@
 
 run: $(STAMP)  ## the main job: server, store, sample policy, a broker on 127.0.0.1:1883, and clients that try it

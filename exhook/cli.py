@@ -82,7 +82,7 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="Where brokers call, ADDRESS:PORT.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file or folder, applied now and on each change.")] = None,
     workers: Annotated[int | None, typer.Option(help="Deciding processes.")] = None,
-    carrier: Annotated[str | None, typer.Option(help="What carries the calls: grpc or h2.")] = None,
+    carrier: Annotated[str | None, typer.Option(help="What carries the calls: h2 or grpc.")] = None,
     unix_socket: Annotated[Path | None, typer.Option(help="A Unix-domain socket to listen at as well.")] = None,
     with_broker: Annotated[
         int | None, typer.Option(metavar="[PORT]", help=f"Start the embedded MQTT broker; on {MQTT_PORT} without PORT.")

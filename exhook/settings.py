@@ -64,10 +64,10 @@ class Settings(BaseModel):
         default=None, description="A policy file or folder, applied at the start and again whenever it changes."
     )
     workers: int = Field(default=1, ge=1, le=256, description="Deciding processes that share the port.")
-    carrier: Literal["grpc", "h2"] = Field(
-        default="grpc",
+    carrier: Literal["h2", "grpc"] = Field(
+        default="h2",
         validate_default=True,
-        description="What carries the calls: `grpc` is grpcio, `h2` a server of our own, for speed.",
+        description="What carries the calls: `h2` is a server of our own, for speed; `grpc` is grpcio, the fallback.",
     )
     with_broker: int | None = Field(
         default=None,
@@ -283,6 +283,8 @@ def _sentence(detail: Any, places: Mapping[str, str]) -> str:
         return f"{place}: there is no such setting; `exhook settings` lists them"
     if detail["type"] == "value_error":
         return f"{place}: {detail['input']!r} {str(detail['msg']).removeprefix('Value error, ')}"
+    if detail["type"] == "literal_error":
+        return f"{place}: {detail['input']!r} is none of them; choose {detail['ctx']['expected']}"
     if detail["type"] == "missing":
         return f"{place}: is missing"
     return f"{place}: {detail['input']!r}: {detail['msg']}"

@@ -291,5 +291,5 @@ def test_systemd_unit_watches_the_policy() -> None:
 
 def test_what_is_not_there_yet_is_not_there() -> None:
     said = prose(ROOT / "README.md").split("## What is not there yet")[1]
-    assert "(`--carrier h2`" in said
-    assert Settings().carrier == "grpc"
+    assert "carrier" not in said
+    assert Settings().carrier == "h2"

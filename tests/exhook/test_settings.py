@@ -119,7 +119,7 @@ class TestMistakes:
             ("workers", "0", "greater than or equal to 1"),
             ("workers", "257", "less than or equal to 256"),
             ("workers", "two", "valid integer"),
-            ("carrier", "h3", "'grpc' or 'h2'"),
+            ("carrier", "h3", "is none of them; choose 'h2' or 'grpc'"),
             ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
             ("decisions", "some", "'all', 'deny' or 'none'"),
             ("listen", "9000", "no ADDRESS:PORT; write 127.0.0.1:9000, say"),
@@ -180,10 +180,13 @@ class TestMistakes:
                 {"tls_client_ca": "a"},
                 "listen: '127.0.0.1:9000' cannot have tls_client_ca without tls_cert; set both or neither",
             ),
-            ({"tls_cert": "c", "tls_key": "k"}, "carrier: 'grpc' knows no tls_cert; choose --carrier h2"),
-            ({"unix_socket": "s"}, "carrier: 'grpc' knows no unix_socket; choose --carrier h2"),
             (
-                {"tls_cert": "c", "tls_key": "k", "carrier": "h2", "with_broker": 1},
+                {"tls_cert": "c", "tls_key": "k", "carrier": "grpc"},
+                "--carrier: 'grpc' knows no tls_cert; choose --carrier h2",
+            ),
+            ({"unix_socket": "s", "carrier": "grpc"}, "--carrier: 'grpc' knows no unix_socket; choose --carrier h2"),
+            (
+                {"tls_cert": "c", "tls_key": "k", "with_broker": 1},
                 "--with-broker: 1 calls without TLS; leave out tls_cert, or attach a broker that has it",
             ),
         ],
@@ -195,7 +198,7 @@ class TestMistakes:
 
     def test_other_machines_are_let_in_where_each_proves_who_it_is(self) -> None:
         environ = {"EXHOOK_TLS_CERT": "c", "EXHOOK_TLS_KEY": "k"}
-        flags = {"listen": "0.0.0.0:9000", "carrier": "h2"}
+        flags = {"listen": "0.0.0.0:9000"}
         (sentence,) = mistakes(flags, environ)
         assert "by anyone" in sentence
         assert load_settings(flags, environ | {"EXHOOK_TLS_CLIENT_CA": "a"}).tls_client_ca == Path("a")
