@@ -2,27 +2,38 @@
 
 import os
 import sys
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import typer
 
-from exhook import commands_doctor, commands_operate, serving, signing
-from exhook.brokers.mosquitto.running import why_not
-from exhook.commands_access_key import access_key_app
-from exhook.commands_explain import explain_app
-from exhook.commands_mosquitto import mosquitto_app
-from exhook.commands_seal_key import seal_key_app
-from exhook.commands_token import token_app, token_key_app
+from exhook import serving
 from exhook.demo import DemoBroker, missing_extras
 from exhook.faults import CannotStart, Fault
 from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
 from exhook.settings import load_settings, split_address
-from exhook.settings_reference import markdown as reference
 from store.sync.exit_codes import ExitCode
+from store.sync.late import Late, LateCommands
+
+
+class _Commands(LateCommands):
+    late: ClassVar = {
+        "why": Late("exhook.commands_operate", "why", "Example: exhook why meter-0001"),
+        "status": Late("exhook.commands_operate", "status", "Example: exhook status --json"),
+        "doctor": Late("exhook.commands_doctor", "doctor", "Example: exhook doctor --config exhook.toml"),
+        "revocations": Late("exhook.commands_operate", "revocations", "Example: exhook revocations --json"),
+        "tail": Late("exhook.commands_operate", "tail", "Example: exhook tail --denials --username meters"),
+        "explain": Late("exhook.commands_explain", "explain_app"),
+        "access-key": Late("exhook.commands_access_key", "access_key_app"),
+        "token": Late("exhook.commands_token", "token_app"),
+        "token-key": Late("exhook.commands_token", "token_key_app"),
+        "mosquitto": Late("exhook.commands_mosquitto", "mosquitto_app"),
+        "seal-key": Late("exhook.commands_seal_key", "seal_key_app"),
+    }
+
 
 app: Final = typer.Typer(
+    cls=_Commands,
     name="exhook",
     help="Who may connect to an MQTT broker, and what it may publish and subscribe.",
     epilog="Example: exhook demo; exhook serve --policy policy.yaml",
@@ -68,6 +79,8 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Say the version and end.")] = False,
 ) -> None:
     if version:
+        from importlib.metadata import version as installed_version  # noqa: PLC0415 - for this alone
+
         typer.echo(f"exhook {installed_version('exhook')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
@@ -143,6 +156,8 @@ def demo(
     """Start everything on free ports, let real MQTT clients try things, show what happened and why."""
     if against is not None:
         raise typer.Exit(_demo_elsewhere(against, as_json=json))
+    from exhook.brokers.mosquitto.running import why_not  # noqa: PLC0415 - for this command alone
+
     obstacle = why_not() if broker is not DemoBroker.EMBEDDED else ""
     if obstacle and broker is DemoBroker.MOSQUITTO:
         raise CannotStart(f"{obstacle}; install it, or say --broker embedded")
@@ -181,6 +196,8 @@ def sign(
     seal_key_file: SealKeyFile = None,
 ) -> None:
     """Print the password of a SIGNED identity, an access key or a device credential for one device."""
+    from exhook import signing  # noqa: PLC0415 - for this command alone
+
     settings = load_settings({"db": db, "instance": instance, "seal_key_file": seal_key_file}, os.environ, config)
     typer.echo(signing.password_for(settings, username, client_id))
 
@@ -193,19 +210,8 @@ def show_settings(
 ) -> None:
     """Show the settings that are in force, or what each of them means."""
     if markdown:
+        from exhook.settings_reference import markdown as reference  # noqa: PLC0415 - for the docs alone
+
         typer.echo(reference(), nl=False)
     else:
         typer.echo(load_settings({}, os.environ, config).model_dump_json(indent=2))
-
-
-app.command(epilog="Example: exhook why meter-0001")(commands_operate.why)
-app.command(epilog="Example: exhook status --json")(commands_operate.status)
-app.command(epilog="Example: exhook doctor --config exhook.toml")(commands_doctor.doctor)
-app.command(epilog="Example: exhook revocations --json")(commands_operate.revocations)
-app.command(epilog="Example: exhook tail --denials --username meters")(commands_operate.tail)
-app.add_typer(explain_app, name="explain")
-app.add_typer(access_key_app, name="access-key")
-app.add_typer(token_app, name="token")
-app.add_typer(token_key_app, name="token-key")
-app.add_typer(mosquitto_app, name="mosquitto")
-app.add_typer(seal_key_app, name="seal-key")

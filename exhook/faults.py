@@ -1,19 +1,25 @@
 """Failures of the command `exhook`: a sentence for people, an exit code for scripts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 import typer
 
-from exhook.brokers.mosquitto.build import CannotBuild
-from exhook.brokers.mosquitto.configuration import InvalidOption
-from exhook.explaining import CannotSay
-from exhook.logs import error_place
-from exhook.settings import InvalidSettings
-from store.sync.exit_codes import ExitCode, exit_code_of
+from store.sync.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 
 CANNOT_SAY: Final = 2
 """`explain` knows neither allow (0) nor deny (1)."""
+
+_CODES: Final[Mapping[str, int]] = {
+    **EXIT_CODES,
+    "exhook.brokers.mosquitto.build.CannotBuild": ExitCode.USAGE,
+    "exhook.brokers.mosquitto.configuration.InvalidOption": ExitCode.USAGE,
+    "exhook.explaining.CannotSay": CANNOT_SAY,
+    "exhook.faults.CannotStart": ExitCode.USAGE,
+    "exhook.settings.InvalidSettings": ExitCode.USAGE,
+}
+"""By the full name of the exception, as there."""
 
 
 class CannotStart(Exception):
@@ -34,14 +40,12 @@ class Fault:
             return cls("interrupted", ExitCode.INTERRUPTED)
         if usage := _usage(error):
             return cls(usage, ExitCode.USAGE)
-        if isinstance(error, CannotSay):
-            return cls(f"cannot say: {error}", CANNOT_SAY)
-        if isinstance(error, InvalidSettings | CannotStart | CannotBuild | InvalidOption):
-            return cls(str(error), ExitCode.USAGE)
-        code = exit_code_of(error)
-        if code is ExitCode.INTERNAL:
+        code = exit_code_of(error, _CODES)
+        if code == ExitCode.INTERNAL:
+            from exhook.logs import error_place  # noqa: PLC0415 - what no command needs that ends well
+
             return cls(f"an internal error, which is a bug of exhook: {error_place(error)}", code)
-        return cls(str(error), code)
+        return cls(f"cannot say: {error}" if code == CANNOT_SAY else str(error), code)
 
 
 def _usage(error: BaseException) -> str:

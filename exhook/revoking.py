@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from store.revocations import EVERYBODY, SAID, Revocation, Revocations, State
 from store.runtime import Runtime, Said
-from store.sync.wording import counted, describe_subject, moment, printable
+from store.sync.printable import printable
+from store.sync.wording import counted, describe_subject, moment
 
 
 @dataclass(frozen=True, slots=True)

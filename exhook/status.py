@@ -9,7 +9,8 @@ from store.changes import Revision, revisions
 from store.database import Database
 from store.runtime import Runtime, Said, Worker, path_beside
 from store.sync.hold import Hold, holds_of
-from store.sync.wording import counted, moment, printable
+from store.sync.printable import printable
+from store.sync.wording import counted, moment
 from store.unavailable import told_clearly
 
 GOOD: Final = "policy good"

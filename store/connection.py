@@ -4,14 +4,12 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-from sqlite_utils import Database as SqliteDatabase
-from sqlite_utils import Migrations
 
 from store.unavailable import StoreUnavailable, told_clearly
 
@@ -23,6 +21,9 @@ LOG_BYTES: Final = 64 * 1024 * 1024
 
 SHORTEN_MS: Final = 1_000
 """How long other writers may be kept waiting for the log to become short, in milliseconds."""
+
+Step = Callable[[sqlite3.Connection], None]
+"""One change of the shape of a file. It is within a transaction."""
 
 FileId = tuple[int, int]
 """Device and inode: what tells a file from another of its name."""
@@ -58,24 +59,56 @@ def connect(path: Path, *, create: bool, busy_ms: int) -> sqlite3.Connection:
     return connection
 
 
-def put_into_shape(
-    path: Path, connection: sqlite3.Connection, migrations: Migrations, steps: AbstractSet[str], *, busy_ms: int
-) -> None:
-    """Turn the file to WAL and apply the migrations that it lacks.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The shape of a kind of file, as named steps, each applied once and in the order in which it is defined."""
+
+    name: str
+    """Of the set, within the table of `sqlite_utils.Migrations`."""
+    _steps: dict[str, Step] = field(default_factory=dict)
+
+    def step(self, step: Step) -> Step:
+        """Add a step, as a decorator."""
+        self._steps[step.__name__] = step
+        return step
+
+    @property
+    def steps(self) -> AbstractSet[str]:
+        """The names of all steps: a file that has others was written by a newer version."""
+        return self._steps.keys()
+
+    def applied(self, connection: sqlite3.Connection) -> set[str]:
+        """The steps that a file has."""
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
+            return set()
+        rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (self.name,))
+        return {name for (name,) in rows}
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Apply the steps that a file lacks."""
+        from sqlite_utils import Database, Migrations  # noqa: PLC0415 - most files have their shape, and this takes long
+
+        migrations = Migrations(self.name)
+        for name, step in self._steps.items():
+            migrations(name=name)(lambda database, step=step: step(database.conn))
+        migrations.apply(Database(connection, execute_plugins=False))
+
+
+def put_into_shape(path: Path, connection: sqlite3.Connection, shape: Shape, *, busy_ms: int) -> None:
+    """Turn the file to WAL and apply the steps that it lacks.
 
     Raises:
         StoreUnavailable: a newer version wrote it, or another program.
     """
-    wrapped = SqliteDatabase(connection, execute_plugins=False)
-    applied = {migration.name for migration in migrations.applied(wrapped)}
-    if newer := sorted(applied - steps):
+    applied = shape.applied(connection)
+    if newer := sorted(applied - shape.steps):
         raise StoreUnavailable(f"{path}: written by a newer exhook (it has {', '.join(newer)}); upgrade this one")
     if not applied and connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone():
         raise StoreUnavailable(f"{path}: is an SQLite file of another program, or for another purpose; name another")
     _turn_to_wal(connection, busy_ms)
-    if applied != steps:
+    if applied != shape.steps:
         with transaction(connection):
-            migrations.apply(wrapped)
+            shape.apply(connection)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from store.connection import BUSY_MS, LOG_BYTES, connect, file_at, put_into_shape, shorten_log, transaction
-from store.migrations import STEPS, store_migrations
+from store.migrations import STORE
 from store.records import Record, Secret, SecretForm
 from store.seal import PLAIN, SealError, SealKeys, fingerprint, missing_key
 from store.tables import ALL_TABLES, Table
@@ -190,7 +190,7 @@ class Database:
         return tuple(str(self._meta("seal_keys") or "").split())
 
     def _prepare(self, busy_ms: int) -> None:
-        put_into_shape(self.path, self.connection, store_migrations, STEPS, busy_ms=busy_ms)
+        put_into_shape(self.path, self.connection, STORE, busy_ms=busy_ms)
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         self.connection.execute("PRAGMA foreign_keys = ON")

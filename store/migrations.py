@@ -1,13 +1,12 @@
 """The shape of the store file, as named steps. A step that was released is never edited; a new one is added."""
 
 from collections.abc import Iterator
-from sqlite3 import complete_statement
+from sqlite3 import Connection, complete_statement
 from typing import Final
 
-from sqlite_utils import Database as SqliteDatabase
-from sqlite_utils import Migrations
+from store.connection import Shape
 
-store_migrations: Final = Migrations("exhook-store")
+STORE: Final = Shape("exhook-store")
 
 _PROVENANCE: Final = """
     source TEXT NOT NULL, record_id TEXT NOT NULL, origin TEXT NOT NULL, note TEXT NOT NULL,
@@ -135,37 +134,31 @@ CREATE TRIGGER identities_work AFTER UPDATE OF work ON identities WHEN old.work 
 END;"""
 
 
-@store_migrations()
-def m001_records_under_revisions(database: SqliteDatabase) -> None:
+@STORE.step
+def m001_records_under_revisions(database: Connection) -> None:
     """Records, the change log, and the counts that SQLite keeps by triggers."""
     expiry = "".join(
         f"CREATE INDEX {table}_by_expiry ON {table} (expires_at) WHERE expires_at IS NOT NULL;" for table in _EXPIRING
     )
     for statement in _statements(_TABLES + expiry + _tally_triggers()):
-        database.conn.execute(statement)
+        database.execute(statement)
 
 
-@store_migrations()
-def m003_account_modes(database: SqliteDatabase) -> None:
+@STORE.step
+def m003_account_modes(database: Connection) -> None:
     """Access keys, device credentials, tokens, and the keys that sign tokens."""
     expiry = "".join(
         f"CREATE INDEX {table}_by_expiry ON {table} (expires_at) WHERE expires_at IS NOT NULL;"
         for table in _ACCOUNTS_EXPIRING
     )
     for statement in _statements(_ACCOUNTS + expiry):
-        database.conn.execute(statement)
+        database.execute(statement)
 
 
-@store_migrations()
-def m005_parent_topics(database: SqliteDatabase) -> None:
+@STORE.step
+def m005_parent_topics(database: Connection) -> None:
     """The registry of parent topics of an instance; none, as before."""
-    database.conn.execute("ALTER TABLE instances ADD COLUMN parent_topics TEXT NOT NULL DEFAULT '[]'")
-
-
-STEPS: Final = frozenset(
-    step.__name__ for step in (m001_records_under_revisions, m003_account_modes, m005_parent_topics)
-)
-"""The names of all steps: a file that has others was written by a newer version."""
+    database.execute("ALTER TABLE instances ADD COLUMN parent_topics TEXT NOT NULL DEFAULT '[]'")
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -15,10 +15,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlite_utils import Database as SqliteDatabase
-from sqlite_utils import Migrations
-
-from store.connection import connect, put_into_shape, transaction
+from store.connection import Shape, connect, put_into_shape, transaction
 from store.unavailable import told_clearly
 
 MAX_PER_CLIENT: Final = 100
@@ -33,7 +30,7 @@ MAX_TEXT: Final = 256
 _BUSY_MS: Final = 1_000
 """Every write here is short; a worker's event loop waits for it."""
 
-runtime_migrations: Final = Migrations("exhook-runtime")
+RUNTIME: Final = Shape("exhook-runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class Runtime:
         runtime = cls(path, connect(path, create=True, busy_ms=_BUSY_MS))
         try:
             with told_clearly(path):
-                put_into_shape(path, runtime.connection, runtime_migrations, STEPS, busy_ms=_BUSY_MS)
+                put_into_shape(path, runtime.connection, RUNTIME, busy_ms=_BUSY_MS)
                 # What is lost with the power is of no use after it.
                 runtime.connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
@@ -217,61 +214,61 @@ def path_beside(store: Path) -> Path:
     return store.with_name(f"{store.stem}.runtime{store.suffix}")
 
 
-@runtime_migrations()
-def m001_workers(database: SqliteDatabase) -> None:
+@RUNTIME.step
+def m001_workers(database: sqlite3.Connection) -> None:
     """Deciding processes, and the revision that each decides by."""
-    database.conn.execute(
+    database.execute(
         "CREATE TABLE workers (worker TEXT PRIMARY KEY, pid INTEGER NOT NULL, revision INTEGER NOT NULL,"
         " at INTEGER NOT NULL) STRICT, WITHOUT ROWID"
     )
 
 
-@runtime_migrations()
-def m002_denials(database: SqliteDatabase) -> None:
+@RUNTIME.step
+def m002_denials(database: sqlite3.Connection) -> None:
     """The last denials, and how many they are."""
-    database.conn.execute(
+    database.execute(
         "CREATE TABLE denials (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, client_id TEXT NOT NULL,"
         " username TEXT NOT NULL, hook TEXT NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL, rule TEXT NOT NULL,"
         " revision INTEGER NOT NULL, decision_id TEXT NOT NULL, node TEXT NOT NULL) STRICT"
     )
-    database.conn.execute("CREATE INDEX denials_by_client ON denials (client_id, id)")
-    database.conn.execute("CREATE TABLE denial_count (n INTEGER NOT NULL) STRICT")
-    database.conn.execute("INSERT INTO denial_count VALUES (0)")
+    database.execute("CREATE INDEX denials_by_client ON denials (client_id, id)")
+    database.execute("CREATE TABLE denial_count (n INTEGER NOT NULL) STRICT")
+    database.execute("INSERT INTO denial_count VALUES (0)")
 
 
-@runtime_migrations()
-def m003_bindings(database: SqliteDatabase) -> None:
+@RUNTIME.step
+def m003_bindings(database: sqlite3.Connection) -> None:
     """The tokens of connected clients in Token mode: ids and ends, no token."""
-    database.conn.execute(
+    database.execute(
         "CREATE TABLE bindings (listener TEXT NOT NULL, client_id TEXT NOT NULL, instance TEXT NOT NULL,"
         " access_key_id TEXT NOT NULL, tokens TEXT NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL,"
         " ends_at INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (listener, client_id)) STRICT, WITHOUT ROWID"
     )
-    database.conn.execute("CREATE INDEX bindings_by_client ON bindings (client_id)")
-    database.conn.execute("CREATE INDEX bindings_by_end ON bindings (ends_at)")
+    database.execute("CREATE INDEX bindings_by_client ON bindings (client_id)")
+    database.execute("CREATE INDEX bindings_by_end ON bindings (ends_at)")
 
 
-@runtime_migrations()
-def m004_nonces(database: SqliteDatabase) -> None:
+@RUNTIME.step
+def m004_nonces(database: sqlite3.Connection) -> None:
     """Nonces of signed calls, as digests, and until when each is kept."""
-    database.conn.execute("CREATE TABLE nonces (nonce BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID")
-    database.conn.execute("CREATE INDEX nonces_by_time ON nonces (until)")
+    database.execute("CREATE TABLE nonces (nonce BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    database.execute("CREATE INDEX nonces_by_time ON nonces (until)")
 
 
-@runtime_migrations()
-def m005_said(database: SqliteDatabase) -> None:
+@RUNTIME.step
+def m005_said(database: sqlite3.Connection) -> None:
     """What the parts of a server say of themselves, and more about each denial."""
-    database.conn.execute(
+    database.execute(
         "CREATE TABLE said (name TEXT PRIMARY KEY, value TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID"
     )
-    database.conn.execute("ALTER TABLE denials ADD COLUMN rule_revision INTEGER NOT NULL DEFAULT 0")
-    database.conn.execute("ALTER TABLE denials ADD COLUMN nearest TEXT NOT NULL DEFAULT ''")
+    database.execute("ALTER TABLE denials ADD COLUMN rule_revision INTEGER NOT NULL DEFAULT 0")
+    database.execute("ALTER TABLE denials ADD COLUMN nearest TEXT NOT NULL DEFAULT ''")
 
 
-@runtime_migrations()
-def m006_revocations(database: SqliteDatabase) -> None:
+@RUNTIME.step
+def m006_revocations(database: sqlite3.Connection) -> None:
     """What is to be taken from live sessions, by cluster; how far the change log was read for it, and by whom."""
-    database.conn.execute(
+    database.execute(
         "CREATE TABLE revocations (id INTEGER PRIMARY KEY, cluster TEXT NOT NULL, revision INTEGER NOT NULL,"
         " at INTEGER NOT NULL, instance TEXT NOT NULL, subject_type TEXT NOT NULL, subject TEXT NOT NULL,"
         " proof INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', due INTEGER NOT NULL DEFAULT 0,"
@@ -279,22 +276,16 @@ def m006_revocations(database: SqliteDatabase) -> None:
         " disconnected INTEGER NOT NULL DEFAULT 0, unsubscribed INTEGER NOT NULL DEFAULT 0,"
         " note TEXT NOT NULL DEFAULT '') STRICT"
     )
-    database.conn.execute("CREATE INDEX revocations_by_state ON revocations (cluster, state, id)")
-    database.conn.execute(
+    database.execute("CREATE INDEX revocations_by_state ON revocations (cluster, state, id)")
+    database.execute(
         "CREATE TABLE revoked_clients (revocation INTEGER NOT NULL, client_id TEXT NOT NULL,"
         " PRIMARY KEY (revocation, client_id)) STRICT, WITHOUT ROWID"
     )
-    database.conn.execute(
+    database.execute(
         "CREATE TABLE revocation_places (cluster TEXT PRIMARY KEY, store_id TEXT NOT NULL, revision INTEGER NOT NULL,"
         " done INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID"
     )
-    database.conn.execute("CREATE TABLE revocation_owner (pid INTEGER NOT NULL, at INTEGER NOT NULL) STRICT")
-
-
-STEPS: Final = frozenset({
-    m001_workers.__name__, m002_denials.__name__, m003_bindings.__name__, m004_nonces.__name__,
-    m005_said.__name__, m006_revocations.__name__,
-})  # fmt: skip
+    database.execute("CREATE TABLE revocation_owner (pid INTEGER NOT NULL, at INTEGER NOT NULL) STRICT")
 
 
 def _newest(denials: Iterable[Denial]) -> list[Denial]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from store.sync.wording import printable
+from store.sync.printable import printable
 
 
 class Grade(StrEnum):

@@ -14,35 +14,19 @@ from store.sync.exit_codes import ExitCode, Usage
 from store.sync.files import STDIN, expand, why_unreadable
 from store.sync.findings import InvalidPolicy, PolicyError
 from store.sync.formatting import formatted
-from store.sync.json_schema import FILE_NAME, schema_text
+from store.sync.json_schema import schema_text
 from store.sync.replacing import replace_file
 from store.sync.syntax import InvalidSource
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.command(
-        epilog=examples("exhook-sync fmt policy.yaml", "exhook-sync fmt --check policies/", "exhook-sync fmt -")
-    )(fmt)
-    app.command(epilog=examples("exhook-sync schema", f"exhook-sync schema -o {FILE_NAME}"))(schema)
-    users = typer.Typer(
-        name="user",
-        help="Users in a policy file.",
-        epilog=examples("exhook-sync user add meters --sign-mode signed --secret-env EXHOOK_SECRET_METERS"),
-        rich_markup_mode=None,
-    )
-    users.command(
-        epilog=examples(
-            'exhook-sync user add dashboard --client-id dash-01 --password-stdin --subscribe "plant/#" < password.txt',
-            "exhook-sync user add sensors --sign-mode signed --secret-env EXHOOK_SECRET_SENSORS "
-            "--publish 'plant/${clientid}/up'",
-        )
-    )(add)
-    # A group of one command is one command to Typer, unless it has a callback.
-    users.callback(invoke_without_command=True)(_no_command)
-    app.add_typer(users)
+users = typer.Typer(
+    help="Users in a policy file.",
+    epilog=examples("exhook-sync user add meters --sign-mode signed --secret-env EXHOOK_SECRET_METERS"),
+    rich_markup_mode=None,
+)
 
 
+# A group of one command is one command to Typer, unless it has a callback.
+@users.callback(invoke_without_command=True)
 def _no_command(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         raise Usage(f"{context.get_help()}\n\nname a command")
@@ -90,6 +74,13 @@ def schema(
         say(f"{file} is written; `# yaml-language-server: $schema={file.name}` in a policy beside it names it")
 
 
+@users.command(
+    epilog=examples(
+        'exhook-sync user add dashboard --client-id dash-01 --password-stdin --subscribe "plant/#" < password.txt',
+        "exhook-sync user add sensors --sign-mode signed --secret-env EXHOOK_SECRET_SENSORS "
+        "--publish 'plant/${clientid}/up'",
+    )
+)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The MQTT user name.")],
     file: Annotated[Path, typer.Option("--file", metavar="FILE", help="The policy file.")] = Path("policy.yaml"),

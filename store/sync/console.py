@@ -3,55 +3,19 @@
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, NoReturn
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
 
 import typer
-from rich.console import Console
-from rich.text import Text
-from typer.core import TyperGroup
 
 from store.sync.exit_codes import ExitCode, exit_code_of
-from store.sync.wording import printable
+from store.sync.printable import printable
 
-_VERBOSE: Final = frozenset({"-v", "--verbose"})
-
-
-class Commands(TyperGroup):
-    """A group of commands whose failures all end in one place."""
-
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> NoReturn:
-        """Run a command and exit; `standalone_mode` changes nothing."""
-        del standalone_mode
-        written = sys.argv[1:] if args is None else list(args)
-        try:
-            code = super().main(
-                args=args,
-                prog_name=prog_name,
-                complete_var=complete_var,
-                standalone_mode=False,
-                windows_expand_args=windows_expand_args,
-                **extra,
-            )
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever read the output has seen enough; what Python flushes at exit must not fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(ExitCode.DONE)
-        except Exception as error:  # noqa: BLE001 - the one place where failures end
-            sys.exit(report(error, verbose=not _VERBOSE.isdisjoint(written)))
-        sys.exit(code or ExitCode.DONE)
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
-def report(error: Exception, *, verbose: bool) -> ExitCode:
+def report(error: Exception, *, verbose: bool) -> int:
     """Say on standard error what went wrong; the exit code for it. No line holds a secret."""
     if isinstance(error, typer.Abort):
         complain(["interrupted; nothing was written"])
@@ -76,8 +40,10 @@ def complain(lines: Iterable[str]) -> None:
         print(printable(line), file=sys.stderr)  # noqa: T201 - this is what the command says
 
 
-def show(lines: Iterable[Text], *, to_stderr: bool = False) -> None:
+def show(lines: "Iterable[Text]", *, to_stderr: bool = False) -> None:
     """Lines on standard output, in colour where that is a terminal and NO_COLOR does not forbid it."""
+    from rich.console import Console  # noqa: PLC0415 - what many commands never show
+
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     console = Console(highlight=False, soft_wrap=True, color_system=colours, stderr=to_stderr)
     for line in lines:
@@ -86,7 +52,7 @@ def show(lines: Iterable[Text], *, to_stderr: bool = False) -> None:
 
 def say(line: str) -> None:
     """One line on standard output, as it is."""
-    show([Text(printable(line))])
+    typer.echo(printable(line))
 
 
 def on_terminal() -> bool:

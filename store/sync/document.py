@@ -136,7 +136,12 @@ class _Loading:
         """All of a file but its entries, which are validated one by one."""
         rest = Mapping.at(one.root)
         rest.update((key, value) for key, value in one.root.items() if key not in _APART)
-        header = validate(schema.PolicyFile, rest, lambda at, message: self._findings.error(one.file.name, at, message))
+        header = validate(
+            schema.Header,
+            rest,
+            lambda at, message: self._findings.error(one.file.name, at, message),
+            part_of=schema.PolicyFile,
+        )
         if header:
             self._settings.read(one.file.name, header, one.root)
 

@@ -27,7 +27,8 @@ SignModeWord = Literal["origin", "signed", "signed-sha256", "hashed", "external"
 class Entry(BaseModel):
     """What every mapping of a policy file has in common: no key but those it names."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    # Each is built when it is first needed: a small policy needs few of them.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     example: ClassVar[str]
     """How one is written; shown where something else stands."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from store.sync.lint import LintFinding
 from store.sync.lint_off import RULES
-from store.sync.wording import printable
+from store.sync.printable import printable
 
 
 def text(findings: Sequence[LintFinding]) -> str:

@@ -16,10 +16,11 @@ from store.sync.affected import Losing, Readmitted
 from store.sync.change import Change
 from store.sync.differences import differences
 from store.sync.plan import Plan
+from store.sync.printable import printable
 from store.sync.rendering import grouped, summary
 from store.sync.stand_ins import Compared
 from store.sync.thresholds import Refusal
-from store.sync.wording import describe, describe_subject, moment, printable
+from store.sync.wording import describe, describe_subject, moment
 
 T = TypeVar("T")
 

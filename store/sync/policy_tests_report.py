@@ -9,7 +9,8 @@ from rich.text import Text
 
 from store.sync.decided import as_data, grounds
 from store.sync.policy_tests import Check, Outcome, Status, said_of
-from store.sync.wording import counted, printable
+from store.sync.printable import printable
+from store.sync.wording import counted
 
 _STYLES = {Status.PASSED: "green", Status.FAILED: "red", Status.ERROR: "red"}
 _MARKS = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.ERROR: "ERROR"}

@@ -3,10 +3,11 @@
 import sys
 import threading
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 PATIENCE_SECONDS: Final = 1.0
 """What is done before shows nothing."""
@@ -20,11 +21,10 @@ _STEPS: Final = 500
 class Bars:
     """A context in which work tells how far it is; calling it is the `Progress` of `store.sync.apply`."""
 
-    def __init__(self, *, quiet: bool, console: Console | None = None, patience: float = PATIENCE_SECONDS) -> None:
-        self._console = console or Console(stderr=True)
+    def __init__(self, *, quiet: bool, console: "Console | None" = None, patience: float = PATIENCE_SECONDS) -> None:
+        self._console = console
         # FORCE_COLOR alone makes no terminal of a file.
-        watched = self._console.is_terminal and (console is not None or sys.stderr.isatty())
-        self._wanted = watched and not quiet and not self._console.is_dumb_terminal
+        self._wanted = not quiet and (console is not None or sys.stderr.isatty()) and self._can_move()
         self._patience = patience
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -69,7 +69,23 @@ class Bars:
             self._timer.daemon = True
             self._timer.start()
 
+    def _can_move(self) -> bool:
+        """Whether the terminal is one on which a bar can be drawn over."""
+        from rich.console import Console  # noqa: PLC0415 - who has no terminal needs none of it
+
+        self._console = self._console or Console(stderr=True)
+        return self._console.is_terminal and not self._console.is_dumb_terminal
+
     def _begin(self) -> None:
+        from rich.progress import (  # noqa: PLC0415 - what is done soon shows nothing
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
         with self._lock:
             self._progress = Progress(
                 SpinnerColumn(),

@@ -59,7 +59,7 @@ class Sync(Entry):
 
     environment: Name | None = Field(default=None, description="Label that the store must carry.")
     prune: Flag = Field(default=False, description="Remove what this source owns and no longer names.")
-    limits: Limits = Field(default=Limits(), description="What an apply may remove without being asked.")
+    limits: Limits = Field(default_factory=Limits, description="What an apply may remove without being asked.")
     adopt: list[Name] = Field(default_factory=list, description="Sources whose identities may be taken over.")
     override: Flag = Field(default=False, description="What is said here counts instead of what earlier files say.")
 
@@ -160,19 +160,24 @@ class OffEntry(Entry):
     reason: Note = Field(description="Why it is right here; for people.")
 
 
-class PolicyFile(Entry):
-    """A policy file."""
+class Header(Entry):
+    """What a policy file says beside its entries, which are validated one by one."""
 
     example = "format: exhook/v1"
     examples: ClassVar[dict[str, str]] = {"vars": "{root: plant-a}"}
 
     format: Literal["exhook/v1"] = Field(description="The format of the file.")
     source: SourceName = Field(default=DEFAULT_SOURCE, description="Owner of the records that the policy makes.")
-    defaults: Defaults = Field(default=Defaults(), description="What entries take that do not say.")
-    sync: Sync = Field(default=Sync(), description="How the policy may change the store.")
+    defaults: Defaults = Field(default_factory=Defaults, description="What entries take that do not say.")
+    sync: Sync = Field(default_factory=Sync, description="How the policy may change the store.")
     vars: dict[VarName, VarValue] = Field(
         default_factory=dict, description="Texts that stand for `${var.NAME}`; a later file may give others."
     )
+
+
+class PolicyFile(Header):
+    """A policy file."""
+
     instances: dict[InstanceId, InstanceEntry] = Field(default_factory=dict, description="Settings of instances.")
     groups: list[GroupId | GroupEntry] = Field(default_factory=list, description="Registered group ids.")
     include: list[IncludeIdentities | IncludePermissions | IncludeBlacklist] = Field(
@@ -184,7 +189,7 @@ class PolicyFile(Entry):
     roles: dict[Name, RoleEntry] = Field(default_factory=dict, description="Topics under a name, for permissions.")
     permissions: list[PermissionBlock] = Field(default_factory=list, description="Who may publish and subscribe.")
     blacklist: list[BlacklistEntry] = Field(default_factory=list, description="Who may not connect in any mode.")
-    fixtures: Fixtures = Field(default=Fixtures(), description="Clients and topics that tests name.")
+    fixtures: Fixtures = Field(default_factory=Fixtures, description="Clients and topics that tests name.")
     tests: list[CaseEntry] = Field(
         default_factory=list, description="What the policy must grant and refuse; `exhook-sync test` sees to it."
     )

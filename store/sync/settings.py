@@ -30,7 +30,7 @@ class Settings:
         self._findings = findings
         self._said: dict[str, tuple[Any, str]] = {}
 
-    def read(self, file: str, header: schema.PolicyFile, root: Mapping) -> None:
+    def read(self, file: str, header: schema.Header, root: Mapping) -> None:
         """Take what one file says, and report where it contradicts another."""
         for path in _PATHS:
             said, value = _said(header, path)
@@ -73,7 +73,7 @@ class Settings:
         )
 
 
-def _said(header: schema.PolicyFile, path: tuple[str, ...]) -> tuple[bool, Any]:
+def _said(header: schema.Header, path: tuple[str, ...]) -> tuple[bool, Any]:
     """Whether a file says it, and what."""
     holder: Any = header
     for part in path:

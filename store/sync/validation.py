@@ -35,15 +35,18 @@ _SENTENCES: Final = {
 """By pydantic's name of the error; the schema can make no others."""
 
 
-def validate(model: type[M], value: Value, fault: Fault) -> M | None:
-    """The value as a model; or None, and each mistake in it handed to `fault` with its place."""
+def validate(model: type[M], value: Value, fault: Fault, *, part_of: type[Entry] | None = None) -> M | None:
+    """The value as a model; or None, and each mistake in it handed to `fault` with its place.
+
+    Where the model is `part_of` a larger one, mistakes are told by what that one knows.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as wrong:
         # The input stays out: it may hold secrets.
         errors = wrong.errors(include_url=False, include_input=False)
     for error in errors:
-        _report(model, value, error, fault)
+        _report(part_of or model, value, error, fault)
     return None
 
 

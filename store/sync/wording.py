@@ -1,4 +1,4 @@
-"""How records, moments and strangers' texts read in sentences and on a terminal."""
+"""How records and moments read in sentences."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -24,13 +24,6 @@ _LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999, behind which no date can be written."""
 _FIRST_MS: Final = -62_135_596_800_000
 """The begin of the year 1."""
-
-
-def printable(text: str) -> str:
-    """A text that cannot move a cursor, colour a line or turn its direction: such characters become escapes."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def moment(ms: int) -> str:

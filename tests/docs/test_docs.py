@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import typer.main
 from pages import PAGES, ROOT, Block, Command, all_commands, anchors, blocks, commands, prose, spans, steps
 
 from exhook.brokers.mosquitto.build import compiler
@@ -24,9 +23,10 @@ from exhook.cli import app as exhook_app
 from exhook.settings import Settings, load_settings
 from store.sync.cli import app as sync_app
 from store.sync.document import load_policy
+from store.sync.late import whole
 
 BIN: Final = Path(sys.executable).parent
-OURS: Final = {"exhook": typer.main.get_command(exhook_app), "exhook-sync": typer.main.get_command(sync_app)}
+OURS: Final = {"exhook": whole(exhook_app), "exhook-sync": whole(sync_app)}
 NOT_RUN: Final = {
     "make": "it would run this test",
     "docker": "it needs Docker and images",

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import pytest
 import structlog
-import typer.main
 from pages import ROOT, prose, sections, table
 from prometheus_client import Counter, Gauge, Histogram
 from structlog.testing import capture_logs
@@ -32,6 +31,7 @@ from store.sync.entries import SIGN_MODES
 from store.sync.exit_codes import ExitCode
 from store.sync.files import MAX_ROWS_BYTES
 from store.sync.included import MAX_MISTAKES
+from store.sync.late import whole
 from store.sync.lint_off import RULES
 from store.sync.source import MAX_DEPTH, MAX_EXPANDED, MAX_EXPANSION
 from store.sync.syntax import MAX_BYTES
@@ -78,8 +78,8 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 CLI: Final = dict(
     itertools.chain(
-        _commands("exhook", typer.main.get_command(exhook_app)),
-        _commands("exhook-sync", typer.main.get_command(sync_app)),
+        _commands("exhook", whole(exhook_app)),
+        _commands("exhook-sync", whole(sync_app)),
     )
 )
 

@@ -14,7 +14,7 @@ from store.records import Action, Effect, Grantee
 from store.sync.importing.imported import Blocked, Imported, ImportedIdentity
 from store.sync.importing.leftovers import Leftovers, Sort
 from store.sync.importing.rules import Rule
-from store.sync.wording import printable
+from store.sync.printable import printable
 
 _ACTIONS: Final = {Action.PUB: "publish", Action.SUB: "subscribe", Action.PUB_SUB: "both"}
 _GRANTEES: Final = {Grantee.USER: "username", Grantee.CLIENT: "client_id"}

@@ -150,8 +150,11 @@ def test_a_disk_that_is_full_is_told_and_room_mends_it(tmp_path: Path) -> None:
 
 AS_NOBODY = """
 import os, sys
-import store.sync.cli
-from store.sync.cli import main
+from store.sync.cli import app, main
+try:
+    app(["plan", *sys.argv[2:], "--exit-zero"])  # imports what nobody else may read
+except SystemExit:
+    pass
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

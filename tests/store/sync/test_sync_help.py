@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-import typer.main
 from sync_commands_under_test import COMMAND, run
 
 from store.sync.cli import app
+from store.sync.late import whole
 
 
 def walk(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -21,7 +21,7 @@ def walk(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         yield from walk(below, (*words, name))
 
 
-COMMANDS: Final = dict(walk(typer.main.get_command(app)))
+COMMANDS: Final = dict(walk(whole(app)))
 SHELLS: Final = ("bash", "zsh", "fish")
 LATER: Final = {"PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"}
 
