@@ -80,6 +80,7 @@ async def _cluster(cluster: EmqxCluster, settings: Settings, port: int | None) -
         port=split_address(settings.listen)[1] if port is None else port,
         workers=settings.workers,
         external_ports=frozenset(rule.port for rule in settings.listeners if rule.external and rule.port is not None),
+        carrier=settings.carrier,
     )
     async with EmqxApi(cluster, os.environ) as api:
         try:

@@ -109,6 +109,13 @@ class EmqxApi:
         """
         return self._json(await self._call("GET", path, query=query))
 
+    async def text(self, path: str, **query: str | int) -> str | None:
+        """What the API says in plain text at a path, or None where this version has no such text."""
+        refused = {400, *_NOT_THERE}
+        answer = await self._call("GET", path, query=query, allowed=refused, accept="text/plain")
+        told = answer.headers.get("content-type", "").startswith("text/plain")
+        return answer.text if told and answer.status_code not in refused else None
+
     async def find(self, path: str) -> Any:
         """What the API says at a path, or None where this version has no such path."""
         answer = await self._call("GET", path, allowed=_NOT_THERE)
@@ -204,14 +211,18 @@ class EmqxApi:
 
     async def _call(
         self, method: str, path: str, *, query: Mapping[str, str | int] | None = None, body: Any = None,
-        allowed: Iterable[int] = (),
+        allowed: Iterable[int] = (), accept: str = "application/json",
     ) -> httpx.Response:  # fmt: skip
         """One call: 2xx and `allowed` are answers, all else is raised."""
         await self._pace.turn()
         try:
             client = self._opened()
             answer = await client.request(
-                method, f"/api/v5{path}", params=query or None, **({} if body is None else {"json": body})
+                method,
+                f"/api/v5{path}",
+                params=query or None,
+                headers={"Accept": accept},
+                **({} if body is None else {"json": body}),
             )
         except httpx.TimeoutException:
             raise Unavailable(f"{self._who}: no answer in {self.cluster.timeout_seconds:g} s") from None

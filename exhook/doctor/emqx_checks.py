@@ -1,28 +1,21 @@
 """Whether an EMQX cluster has this server decide, always: what its API tells against what must hold.
 
-What must hold is said, with its reasons, in ``docs/emqx.md``. Pure: a report in, findings out.
+Pure: a report in, findings out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
+from exhook.doctor import emqx_rules as rules
+from exhook.doctor.configured import Configured
+from exhook.doctor.emqx_rules import OURS, Entry, Seen
 from exhook.doctor.finding import Finding, Grade
-from exhook.doctor.reports import OURS, Entry, Report, seconds
+from exhook.doctor.node_checks import node_checks
+from exhook.doctor.reports import Report
 
-LONGEST_RECONNECT: Final = 10.0
-SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 1.0, 10.0
-LONGEST_CACHE: Final = 60.0
-"""Seconds."""
 CLOCK_MS: Final = 2_000
-POOL: Final = 8
-"""Connections of each node and worker."""
 FIRST_VERSION: Final = 5
-
-_FLOOR: Final = """\
-authentication = [{mechanism = password_based, backend = built_in_database, user_id_type = username,
-                   password_hash_algorithm = {name = sha256, salt_position = suffix}}]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +27,7 @@ class Server:
     workers: int
     external_ports: frozenset[int] = frozenset()
     """Ports of the broker's listeners that are declared external."""
+    carrier: str = "grpc"
 
 
 class Checks:
@@ -45,203 +39,104 @@ class Checks:
         self._server = server
 
     def findings(self) -> Iterator[Finding]:
+        found = [Finding(self._cluster, *seen) for seen in self._seen()]
+        yield from found
+        yield from self._nodes_apart({(one.check, one.said) for one in found})
+
+    def _seen(self) -> Iterator[Seen]:
+        report = self._report
         yield from self._nodes()
-        yield from self._authentication()
-        yield from self._authorization()
+        yield from rules.authentication(report.authenticators, report.users, self._meant)
+        yield from rules.authorization(report.sources, report.settings)
         yield from self._listeners()
         yield from self._clock()
-        entry = self._entry()
-        if entry is None:
-            yield self._wrong(
-                "server entry",
-                f"no ExHook server of this cluster calls port {self._server.port}",
-                f'exhook.servers = [{{name = exhook, url = "http://ADDRESS:{self._server.port}", failed_action = deny, '
-                "auto_reconnect = 5s}]",
-            )
-        else:
-            yield from self._server_entry(entry)
+        entry = rules.entry_of(report.servers, self._server.port)
+        yield from rules.server_entry(entry, self._server.port)
+        if entry is not None and entry.get("enable", True):
+            yield self._loaded(entry)
+            yield rules.hooks(entry)
+            yield from self._before(entry)
+            yield rules.pool_size(entry, self._server.workers, self._server.carrier)
 
-    def _nodes(self) -> Iterator[Finding]:
+    @property
+    def _meant(self) -> Grade:
+        """Who has listeners of his own proof may well have authenticators of his own."""
+        return Grade.ADVICE if self._server.external_ports else Grade.WRONG
+
+    def _nodes(self) -> Iterator[Seen]:
         down = [str(one.get("node")) for one in self._report.nodes if one.get("node_status") != "running"]
         versions = sorted({str(one.get("version")) for one in self._report.nodes})
         if down:
-            yield self._wrong("nodes", f"not running: {', '.join(down)}", "start them, or take them out of the cluster")
+            mend = "start them, or take them out of the cluster"
+            yield Seen("nodes", Grade.WRONG, f"not running: {', '.join(down)}", mend)
         old = [version for version in versions if _major(version) < FIRST_VERSION]
         if old:
-            yield self._wrong("version", f"EMQX {old[0]} has no such API", "see docs/emqx.md for 4.4")
+            yield Seen("version", Grade.WRONG, f"EMQX {old[0]} has no such API", "see docs/emqx.md for 4.4")
         elif len(versions) > 1:
-            yield self._advice("version", f"nodes of several versions: {', '.join(versions)}", "finish the upgrade")
+            said = f"nodes of several versions: {', '.join(versions)}"
+            yield Seen("version", Grade.ADVICE, said, "finish the upgrade")
         else:
             interface = "v3" if _at_least(versions[0] if versions else "", (5, 9)) else "v2"
-            yield self._ok("version", f"{len(self._report.nodes)} nodes of EMQX {', '.join(versions)} ({interface})")
+            said = f"{len(self._report.nodes)} nodes of EMQX {', '.join(versions)} ({interface})"
+            yield Seen("version", Grade.OK, said)
 
-    def _authentication(self) -> Iterator[Finding]:
-        """The floor of CONNECT, and who decides before us."""
-        if not self._report.authenticators:
-            yield self._wrong("floor", "without ExHook loaded, everybody gets in: no authenticator is there", _FLOOR)
-            return
-        first = []
-        for one in self._report.authenticators:
-            name = str(one.get("id"))
-            if one.get("backend") != "built_in_database":
-                first.append(f"{name} decides about whom it knows")
-            elif self._report.users.get(name):
-                first.append(f"the users of {name} never reach ExHook")
-        for said in first:
-            mend = "take it out of `authentication`, or declare its listeners external in [[listeners]]"
-            if "users of" in said:
-                mend = "delete its users; the database is to stay empty"
-            grade = Grade.ADVICE if self._server.external_ports else Grade.WRONG
-            yield self._finding("authentication", grade, said, mend)
-        if not first:
-            yield self._ok("floor", "whom no authenticator knows is refused while ExHook is not loaded")
-
-    def _authorization(self) -> Iterator[Finding]:
-        sources = [str(one.get("type")) for one in self._report.sources]
-        settings = self._report.settings
-        if sources:
-            named = ", ".join("file (acl.conf)" if one == "file" else one for one in sources)
-            yield self._wrong(
-                "authorization", f"decided before ExHook is asked, by: {named}", "authorization.sources = []"
-            )
-        else:
-            yield self._ok("authorization", "no source of EMQX's own decides first")
-        if settings.get("no_match") != "deny":
-            yield self._wrong(
-                "no_match",
-                f"{settings.get('no_match')}: without ExHook everything is allowed",
-                "authorization.no_match = deny",
-            )
-        else:
-            yield self._ok("no_match", "deny")
-        if settings.get("deny_action") not in {"ignore", "disconnect"}:
-            yield self._advice("deny_action", f"{settings.get('deny_action')}", "authorization.deny_action = ignore")
-        cache = settings.get("cache") or {}
-        lives = seconds(cache.get("ttl"))
-        if cache.get("enable", True) and (lives is None or lives > LONGEST_CACHE):
-            yield self._advice(
-                "cache", f"answers live on for {cache.get('ttl')}", "authorization.cache = {enable = true, ttl = 10s}"
-            )
-
-    def _listeners(self) -> Iterator[Finding]:
+    def _listeners(self) -> Iterator[Seen]:
         for one in self._report.listeners:
             port = str(one.get("bind", "")).rpartition(":")[2]
             external = port.isdecimal() and int(port) in self._server.external_ports
             if one.get("enable_authn") is False and one.get("enable", True) and not external:
-                yield self._wrong(
-                    "listener",
-                    f"{one.get('id')} lets everybody in unasked: enable_authn = false",
-                    f"listeners.{str(one.get('id')).replace(':', '.')}.enable_authn = true",
-                )
+                said = f"{one.get('id')} lets everybody in unasked: enable_authn = false"
+                mend = f"listeners.{str(one.get('id')).replace(':', '.')}.enable_authn = true"
+                yield Seen("listener", Grade.WRONG, said, mend)
 
-    def _clock(self) -> Iterator[Finding]:
+    def _clock(self) -> Iterator[Seen]:
         offset = self._report.offset_ms
-        if offset is not None and abs(offset) > CLOCK_MS:
-            ahead = "ahead of" if offset > 0 else "behind"
-            yield self._advice(
-                "clock", f"the cluster's is {abs(offset) / 1000:.0f} s {ahead} ours", "keep both right by NTP"
-            )
-
-    def _entry(self) -> Entry | None:
-        """Our entry: the one that calls our port, or the only one where the port is not known."""
-        servers = self._report.servers
-        ours = [one for one in servers if _port(str(one.get("url"))) == self._server.port]
-        if ours:
-            return ours[0]
-        return servers[0] if len(servers) == 1 and not self._server.port else None
-
-    def _server_entry(self, entry: Entry) -> Iterator[Finding]:
-        name = str(entry.get("name"))
-        if not entry.get("enable", True):
-            yield self._wrong("server entry", f"{name} is disabled: everybody is let in", "enable = true")
+        if offset is None:
             return
-        yield from self._loaded(name, entry)
-        yield from self._before(name)
-        if entry.get("failed_action") != "deny":
-            yield self._wrong(
-                "failed_action",
-                f"{entry.get('failed_action')}: a call that a client makes fail lets it in",
-                "failed_action = deny",
-            )
+        if abs(offset) > CLOCK_MS:
+            ahead = "ahead of" if offset > 0 else "behind"
+            said = f"the cluster's is {abs(offset) / 1000:.0f} s {ahead} ours"
+            yield Seen("clock", Grade.ADVICE, said, "keep both right by NTP")
         else:
-            yield self._ok("failed_action", "deny")
-        reconnect = seconds(entry.get("auto_reconnect"))
-        if reconnect is None or reconnect > LONGEST_RECONNECT:
-            yield self._wrong(
-                "auto_reconnect",
-                f"{_said(entry.get('auto_reconnect'))}: for so long after a start without the server it is not asked",
-                "auto_reconnect = 5s",
-            )
-        timeout = seconds(entry.get("request_timeout")) or 5.0
-        if not SHORTEST_TIMEOUT <= timeout <= LONGEST_TIMEOUT:
-            yield self._advice("request_timeout", f"{_said(entry.get('request_timeout'))}", "request_timeout = 5s")
-        wanted = POOL * self._server.workers
-        if int(entry.get("pool_size") or 0) < wanted:
-            yield self._advice(
-                "pool_size",
-                f"{entry.get('pool_size')} connections a node for {self._server.workers} workers",
-                f"pool_size = {wanted}",
-            )
+            yield Seen("clock", Grade.OK, "the cluster's and ours agree")
 
-    def _loaded(self, name: str, entry: Entry) -> Iterator[Finding]:
+    def _loaded(self, entry: Entry) -> Seen:
+        name = entry.get("name")
         statuses = {str(one.get("node")): str(one.get("status")) for one in entry.get("node_status", [])}
-        missing = [str(one.get("node")) for one in self._report.nodes if one.get("node_status") == "running"]
-        apart = [f"{node} ({statuses.get(node, 'not there')})" for node in missing if statuses.get(node) != "connected"]
+        running = [str(one.get("node")) for one in self._report.nodes if one.get("node_status") == "running"]
+        apart = [f"{node} ({statuses.get(node, 'not there')})" for node in running if statuses.get(node) != "connected"]
         if apart:
-            yield self._wrong(
-                "loaded",
-                f"{name} is not loaded on {', '.join(apart)}",
-                "see that the server runs and that each node reaches `url`; then wait for auto_reconnect",
-            )
-        else:
-            yield self._ok("loaded", f"{name} is connected on all {len(missing)} nodes")
-        hooks = {str(one.get("name")) for one in entry.get("hooks", [])}
-        absent = [hook for hook in OURS if hook not in hooks]
-        if absent:
-            yield self._wrong(
-                "hooks", f"not registered: {', '.join(absent)}", "disable and enable the server entry, so that it loads"
-            )
-        elif more := sorted(hooks - set(OURS)):
-            yield self._advice(
-                "hooks", f"registered beside ours: {', '.join(more)}", "is this another server? each hook costs a call"
-            )
-        else:
-            yield self._ok("hooks", " and ".join(OURS))
+            mend = "see that the server runs and that each node reaches `url`; then wait for auto_reconnect"
+            return Seen("loaded", Grade.WRONG, f"{name} is not loaded on {', '.join(apart)}", mend)
+        return Seen("loaded", Grade.OK, f"{name} is connected on all {len(running)} nodes")
 
-    def _before(self, name: str) -> Iterator[Finding]:
+    def _before(self, entry: Entry) -> Iterator[Seen]:
+        name = entry.get("name")
         for one in self._report.servers:
             if one.get("name") == name:
                 return
             hooks = {str(hook.get("name")) for hook in one.get("hooks", [])}
             if one.get("enable", True) and hooks & set(OURS):
-                yield self._wrong(
-                    "order",
-                    f"the ExHook server {one.get('name')} is asked first, and may decide",
-                    f"put {name} in front of it",
-                )
+                said = f"the ExHook server {one.get('name')} is asked first, and may decide"
+                yield Seen("order", Grade.WRONG, said, f"put {name} in front of it")
 
-    def _ok(self, check: str, said: str) -> Finding:
-        return self._finding(check, Grade.OK, said)
+    def _nodes_apart(self, known: set[tuple[str, str]]) -> Iterator[Finding]:
+        """What a single node is configured with otherwise, beyond what the cluster's answers say."""
+        apart = False
+        for node in self._report.configured:
+            for seen in self._of_node(node):
+                if seen.grade is not Grade.OK and (seen.check, seen.said) not in known:
+                    apart = True
+                    yield Finding(f"{self._cluster} {node.node}", *seen)
+        if self._report.untold:
+            said = f"not told by {', '.join(self._report.untold)}: EMQX tells it from 5.2 on"
+            yield Finding(self._cluster, "configuration", Grade.ADVICE, said, "compare emqx.conf of the nodes yourself")
+        elif not apart:
+            said = f"each of {len(self._report.configured)} nodes by itself is configured so"
+            yield Finding(self._cluster, "configuration", Grade.OK, said)
 
-    def _advice(self, check: str, said: str, mend: str) -> Finding:
-        return self._finding(check, Grade.ADVICE, said, mend)
-
-    def _wrong(self, check: str, said: str, mend: str) -> Finding:
-        return self._finding(check, Grade.WRONG, said, mend)
-
-    def _finding(self, check: str, grade: Grade, said: str, mend: str = "") -> Finding:
-        return Finding(self._cluster, check, grade, said, mend)
-
-
-def _port(url: str) -> int | None:
-    try:
-        return urlsplit(url).port
-    except ValueError:
-        return None
-
-
-def _said(value: Any) -> str:
-    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    def _of_node(self, node: Configured) -> Iterable[Seen]:
+        return node_checks(node, self._server.port, self._server.external_ports, self._meant)
 
 
 def _major(version: str) -> int:

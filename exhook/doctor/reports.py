@@ -1,16 +1,11 @@
-"""What a cluster says of itself through its API, as far as the doctor asks; and EMQX's ways to write a duration."""
+"""What a cluster says of itself through its API, as far as the doctor asks."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from exhook.brokers.emqx import EmqxApi
-
-OURS: Final = ("client.authenticate", "client.authorize")
-"""The hooks that decide; `client.check_acl` is an older name of the second."""
-
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+from exhook.doctor.configured import Configured, configured
 
 Entry = Mapping[str, Any]
 
@@ -29,6 +24,10 @@ class Report:
     settings: Entry
     listeners: list[Entry]
     offset_ms: int | None
+    configured: list[Configured]
+    """What each node that runs is configured with, as far as it tells."""
+    untold: list[str]
+    """Nodes that do not tell."""
 
 
 async def report_of(api: EmqxApi) -> Report:
@@ -46,6 +45,8 @@ async def report_of(api: EmqxApi) -> Report:
             found = await api.find(f"/authentication/{name}/users?limit=1")
             users[name] = bool(found and found.get("data"))
     sources = await api.get("/authorization/sources")
+    running = [str(one.get("node")) for one in nodes if one.get("node_status") == "running"]
+    told = {node: await configured(api, node) for node in running}
     return Report(
         nodes=nodes,
         servers=await api.get("/exhooks"),
@@ -55,14 +56,6 @@ async def report_of(api: EmqxApi) -> Report:
         settings=await api.get("/authorization/settings"),
         listeners=await api.get("/listeners"),
         offset_ms=api.offset_ms,
+        configured=[one for one in told.values() if one is not None],
+        untold=[node for node, one in told.items() if one is None],
     )
-
-
-def seconds(duration: object) -> float | None:
-    """A duration of EMQX's (``5s``, ``1m30s``, milliseconds as a number) in seconds; None for none, or `false`."""
-    if isinstance(duration, bool) or duration is None:
-        return None
-    if isinstance(duration, int | float):
-        return duration / 1000
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", str(duration))
-    return sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else None

@@ -84,7 +84,7 @@ def test_the_settings_can_be_read(name: str) -> None:
 
 def test_mosquitto_is_attached_as_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--plugin", "/usr/lib/mosquitto_exhook.so", "--listener", "1883", "--address", "exhook:9000")
-    assert cli.run(["mosquitto", "config", *options, "--node", "mosquitto"]) == 0
+    assert cli.run(["mosquitto", "config", *options, "--node", "mosquitto", "--deadline-ms", "3000"]) == 0
     assert (RIG / "mosquitto" / "rig.conf").read_text(encoding="utf-8").endswith(capsys.readouterr().out)
 
 

@@ -5,11 +5,13 @@ Paths, parameters, codes and shapes are those of EMQX 5's API description; what 
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
@@ -113,6 +115,11 @@ class EmqxApiUnderTest:
         self.listeners: list[dict[str, Any]] = [
             {"id": "tcp:default", "type": "tcp", "bind": "0.0.0.0:1883", "enable": True, "running": True},
         ]
+        self.mqtt: dict[str, Any] = {"peer_cert_as_username": "disabled", "max_packet_size": "1MB"}
+        self.auto_subscribed: list[dict[str, Any]] = []
+        self.by_node: dict[str, Callable[[dict[str, Any]], object]] = {}
+        """What makes the configuration of one node another than that of the cluster."""
+        self.has_hocon = True
         self.clock_ahead_seconds = 0.0
         self._lock = threading.RLock()
         self._server: _Server | None = None
@@ -206,10 +213,10 @@ class EmqxApiUnderTest:
             case "DELETE", "authorization", "cache":
                 self.cleared.append(None)
             case _:
-                return self._about(method, segments)
+                return self._about(method, segments, query)
         return 204, None
 
-    def _about(self, method: str, segments: list[str]) -> Answer:
+    def _about(self, method: str, segments: list[str], query: dict[str, str]) -> Answer:
         found: dict[tuple[str, ...], Any] = {
             ("nodes",): self.nodes,
             ("exhooks",): self.exhooks,
@@ -218,11 +225,12 @@ class EmqxApiUnderTest:
             ("authorization", "settings"): self.settings,
             ("authorization", "sources"): {"sources": self.sources},
             ("cluster",): {"name": "emqxcl", "nodes": list(NODES), "self": NODES[0]},
-            ("configs",): {"authorization": self.settings, "exhook": {"servers": self.exhooks}},
         }
         if method == "GET" and tuple(segments) in found:
             return 200, found[tuple(segments)]
         match segments:
+            case ["configs"]:
+                return self._configs(query)
             case ["exhooks", name]:
                 for entry in self.exhooks:
                     if entry["name"] == name:
@@ -231,6 +239,26 @@ class EmqxApiUnderTest:
             case ["authentication", name, "users"] if name in self.users:
                 return 200, _page(self.users[name], {})
         return NO_SUCH_PATH
+
+    def _configs(self, query: dict[str, str]) -> Answer:
+        """One root of one node's configuration, as EMQX 5.2 and later print it; before, another shape."""
+        if not self.has_hocon:
+            return 200, {"sysmon": {}, "log": {}}
+        roots: dict[str, Any] = deepcopy(
+            {
+                "authentication": [_configured(one, "id") for one in self.authenticators],
+                "authorization": self.settings | {"sources": self.sources},
+                "exhook": {"servers": [_configured(one, *_RUNNING) for one in self.exhooks]},
+                "listeners": _by_type(self.listeners),
+                "mqtt": self.mqtt,
+                "auto_subscribe": {"topics": self.auto_subscribed},
+            }
+        )
+        if make_other := self.by_node.get(query.get("node", NODES[0])):
+            make_other(roots)
+        if query.get("key") not in roots:
+            return 400, {"code": "BAD_REQUEST", "message": "unknown key"}
+        return 200, "".join(printed({query["key"]: roots[query["key"]]}))
 
     def _of_client(self, method: str, session: Session | None, rest: list[str], body: Any) -> Answer:
         if session is None:
@@ -261,6 +289,47 @@ class EmqxApiUnderTest:
             if client_id in {None, session.client_id}:
                 for topic in sorted(session.topics):
                     yield {"clientid": session.client_id, "topic": topic, "qos": 1, "node": NODES[0]}
+
+
+_RUNNING: Final = ("hooks", "node_status", "metrics")
+"""What an ExHook server's entry tells beside its configuration."""
+
+
+def _configured(entry: dict[str, Any], *others: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in others}
+
+
+def _by_type(listeners: list[dict[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for one in listeners:
+        kind, name = one["id"].split(":")
+        made.setdefault(kind, {})[name] = _configured(one, "id", "type", "running")
+    return made
+
+
+def printed(value: Any, indent: str = "") -> Iterator[str]:
+    """HOCON, laid out as EMQX does: sorted keys, words without quotes where they need none."""
+    if not isinstance(value, dict):
+        yield _word(value, indent)
+        return
+    for key in sorted(value):
+        name = key if re.fullmatch(r"[a-zA-Z]+[\w-]*", key) else json.dumps(key)
+        inner = value[key]
+        if isinstance(inner, dict):
+            yield f"{indent}{name} {{\n{''.join(printed(inner, indent + '  '))}{indent}}}\n"
+        else:
+            yield f"{indent}{name} = {_word(inner, indent)}\n"
+
+
+def _word(value: Any, indent: str) -> str:
+    if isinstance(value, dict):
+        return f"{{\n{''.join(printed(value, indent + '  '))}{indent}}}"
+    if isinstance(value, list):
+        more = indent + "  "
+        return "[" + ",".join(f"\n{more}{_word(one, more)}" for one in value) + (f"\n{indent}]" if value else "]")
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return str(value) if re.fullmatch(r"[\w./%-]+", value) else json.dumps(value)
 
 
 def _found(session: Session, query: dict[str, str]) -> bool:
@@ -322,7 +391,8 @@ def _handler(api: EmqxApiUnderTest) -> type[BaseHTTPRequestHandler]:
             head = [f"HTTP/1.1 {status} X", f"Date: {self.date_time_string(time.time() + api.clock_ahead_seconds)}"]
             head += [f"{name}: {value}" for name, value in headers.items()]
             if status != 204:
-                head += ["Content-Type: application/json", f"Content-Length: {len(payload)}"]
+                kind = "text/plain" if isinstance(said, str) else "application/json"
+                head += [f"Content-Type: {kind}", f"Content-Length: {len(payload)}"]
             self.wfile.write("\r\n".join([*head, "", ""]).encode() + payload)
 
         do_GET = do_POST = do_DELETE = do_PUT = _any  # noqa: N815 - the library's names

@@ -16,8 +16,9 @@ from worker_under_test import Store, identity, permission
 from exhook.brokers.emqx import EmqxApi
 from exhook.doctor.emqx_checks import Checks
 from exhook.doctor.emqx_checks import Server as ServerSettings
+from exhook.doctor.emqx_rules import seconds
 from exhook.doctor.finding import Finding, Grade, in_force
-from exhook.doctor.reports import report_of, seconds
+from exhook.doctor.reports import report_of
 from store.clock import now_ms
 from store.runtime import Runtime
 
@@ -47,6 +48,19 @@ def entry(**other: Any) -> Break:
     return lambda broker: broker.exhooks.__setitem__(0, exhook_entry(**other))
 
 
+def unset(name: str) -> Break:
+    return lambda broker: broker.exhooks[0].pop(name)
+
+
+def second_database(broker: EmqxApiUnderTest) -> None:
+    name = "scram:built_in_database"
+    broker.authenticators += [
+        {"id": "jwt", "mechanism": "jwt", "enable": False},
+        {"id": name, "mechanism": "scram", "backend": "built_in_database"},
+    ]
+    broker.users[name] = [{"user_id": "x"}]
+
+
 def setting(name: str, value: object) -> Break:
     return lambda broker: broker.settings.__setitem__(name, value)
 
@@ -56,7 +70,8 @@ async def test_a_cluster_that_is_well(broker: EmqxApiUnderTest) -> None:
     assert in_force(found)
     assert {one.grade for one in found} == {Grade.OK}
     assert {one.check for one in found} == {
-        "version", "floor", "authorization", "no_match", "loaded", "failed_action", "hooks",
+        "version", "floor", "authorization", "no_match", "deny_action", "cache", "clock", "loaded", "failed_action",
+        "auto_reconnect", "request_timeout", "hooks", "pool_size", "configuration",
     }  # fmt: skip
 
 
@@ -112,6 +127,8 @@ WRONG: dict[str, tuple[Break, str, str]] = {
         "listeners.tcp.default.enable_authn = true",
     ),
     "a node is down": (lambda broker: broker.nodes[1].update(node_status="stopped"), "nodes", "start them"),
+    "auto_reconnect is left out": (unset("auto_reconnect"), "auto_reconnect", "auto_reconnect = 5s"),
+    "the users of a second database": (second_database, "authentication", "delete its users"),
     "too old": (lambda broker: [node.update(version="4.4.19") for node in broker.nodes], "version", "4.4"),
 }  # fmt: skip
 
@@ -131,6 +148,11 @@ ADVICE: dict[str, tuple[Break, str]] = {
     "answers live on for long": (setting("cache", {"enable": True, "ttl": "5m"}), "cache"),
     "an odd deny_action": (setting("deny_action", "kick"), "deny_action"),
     "too few connections": (entry(pool_size=4), "pool_size"),
+    "every client is subscribed": (
+        lambda broker: broker.auto_subscribed.append({"topic": "news/#", "qos": 1}),
+        "auto_subscribe",
+    ),
+    "a node does not tell its configuration": (lambda broker: setattr(broker, "has_hocon", False), "configuration"),
     "too short a timeout": (entry(request_timeout="200ms"), "request_timeout"),
     "too long a timeout": (entry(request_timeout="1m"), "request_timeout"),
     "more hooks than ours": (
@@ -147,20 +169,114 @@ async def test_what_would_be_better(broker: EmqxApiUnderTest, name: str) -> None
     spoil, check = ADVICE[name]
     spoil(broker)
     found = await findings(broker)
-    assert [one.check for one in found if one.grade is not Grade.OK] == [check]
+    assert {one.check for one in found if one.grade is not Grade.OK} == {check}
+    assert all(one.mend for one in found if one.grade is not Grade.OK)
     assert in_force(found)
 
 
 async def test_what_is_meant_so_is_no_finding(broker: EmqxApiUnderTest) -> None:
-    broker.listeners.append({"id": "ssl:cert", "bind": "0.0.0.0:8884", "enable_authn": False, "enable": True})
+    broker.listeners.append(CERTIFICATES)
+    broker.mqtt["peer_cert_as_username"] = "cn"
     broker.settings["cache"] = {"enable": False}
     broker.sources.append({"type": "file", "enable": False})
     assert {one.grade for one in await findings(broker, external_ports=frozenset({8884}))} == {Grade.OK}
 
 
-async def test_more_workers_want_more_connections(broker: EmqxApiUnderTest) -> None:
-    (advice,) = [one for one in await findings(broker, workers=4) if one.grade is Grade.ADVICE]
-    assert advice.mend == "pool_size = 32"
+CERTIFICATES: dict[str, Any] = {
+    "id": "ssl:cert",
+    "bind": "0.0.0.0:8884",
+    "enable_authn": False,
+    "enable": True,
+    "ssl_options": {"verify": "verify_peer", "fail_if_no_peer_cert": True},
+}
+
+
+async def test_the_renewal_of_tokens_is_a_hook_of_ours(broker: EmqxApiUnderTest) -> None:
+    renewal = {"name": "message.publish", "params": {"topics": ["$exhook/uploadToken"]}}
+    broker.exhooks[0]["hooks"].append(renewal)
+    assert {one.grade for one in await findings(broker)} == {Grade.OK}
+
+
+@pytest.mark.parametrize(
+    ("carrier", "workers", "found", "wanted"),
+    [("grpc", 4, 8, 32), ("grpc", 1, 8, None), ("h2", 4, 8, None), ("h2", 3, 8, 9), ("h2", 16, 8, 16)],
+)
+async def test_workers_and_connections(
+    broker: EmqxApiUnderTest, carrier: str, workers: int, found: int, wanted: int | None
+) -> None:
+    broker.exhooks[0]["pool_size"] = found
+    advice = [one for one in await findings(broker, workers=workers, carrier=carrier) if one.grade is Grade.ADVICE]
+    assert [one.mend for one in advice] == ([] if wanted is None else [f"pool_size = {wanted}"])
+
+
+Roots = dict[str, Any]
+
+APART: dict[str, tuple[Callable[[Roots], object], str, str]] = {
+    "acl.conf was left there": (
+        lambda roots: roots["authorization"]["sources"].append(
+            {"type": "file", "enable": True, "path": "${EMQX_ETC_DIR}/acl.conf"}
+        ),
+        "authorization",
+        "authorization.sources = []",
+    ),
+    "no floor": (lambda roots: roots["authentication"].clear(), "floor", "built_in_database"),
+    "another authenticator": (
+        lambda roots: roots["authentication"].append({"mechanism": "jwt", "enable": True}), "authentication", "take it",
+    ),
+    "no_match": (lambda roots: roots["authorization"].update(no_match="allow"), "no_match", "no_match = deny"),
+    "no server": (lambda roots: roots["exhook"]["servers"].clear(), "server entry", "http://ADDRESS:9000"),
+    "failed_action": (
+        lambda roots: roots["exhook"]["servers"][0].update(failed_action="ignore"), "failed_action", "deny",
+    ),
+    "authenticators of a listener": (
+        lambda roots: roots["listeners"]["tcp"]["default"].update(authentication=[{"mechanism": "jwt"}]),
+        "listener",
+        "listeners.tcp.default.authentication = []",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", APART)
+async def test_one_node_is_configured_otherwise(broker: EmqxApiUnderTest, name: str) -> None:
+    """The line was pasted on the other node alone: the cluster's answer, which is one node's, does not tell."""
+    spoil, check, mend = APART[name]
+    broker.by_node["emqx@node2"] = spoil
+    found = [one for one in await findings(broker) if one.grade is not Grade.OK]
+    assert [(one.where, one.check, one.grade) for one in found] == [("plant emqx@node2", check, Grade.WRONG)]
+    assert mend in found[0].mend
+
+
+@pytest.mark.parametrize(
+    ("options", "username_from", "mend"),
+    [
+        ({}, "cn", "verify = verify_peer"),
+        ({"verify": "verify_peer", "fail_if_no_peer_cert": False}, "cn", "fail_if_no_peer_cert = true"),
+        (CERTIFICATES["ssl_options"], "disabled", "mqtt.peer_cert_as_username = cn"),
+    ],
+    ids=["no certificate", "none demanded", "the name is a claim"],
+)
+async def test_an_external_listener_that_proves_nothing(
+    broker: EmqxApiUnderTest, options: Roots, username_from: str, mend: str
+) -> None:
+    broker.listeners.append(CERTIFICATES | {"ssl_options": options})
+    broker.mqtt["peer_cert_as_username"] = username_from
+    found = await findings(broker, external_ports=frozenset({8884}))
+    wrong = [one for one in found if one.grade is Grade.WRONG]
+    assert {one.check for one in wrong} == {"external listener"}
+    assert all(mend in one.mend for one in wrong)
+
+
+async def test_names_from_certificates_with_passwords(broker: EmqxApiUnderTest) -> None:
+    broker.listeners.append(CERTIFICATES | {"enable_authn": True})
+    broker.mqtt["peer_cert_as_username"] = "dn"
+    advice = {one.mend for one in await findings(broker) if one.grade is not Grade.OK}
+    assert advice == {"declare port 8884 external in [[listeners]], and say listeners.ssl.cert.enable_authn = false"}
+
+
+async def test_a_configuration_that_cannot_be_read(broker: EmqxApiUnderTest) -> None:
+    broker.fail = lambda _method, path: (200, "authorization {") if path.endswith("/configs") else None
+    found = [one for one in await findings(broker) if one.grade is not Grade.OK]
+    assert [one.check for one in found] == ["configuration"]
 
 
 @pytest.mark.parametrize(
