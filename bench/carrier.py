@@ -1,39 +1,41 @@
 """End to end: calls per second, CPU per call and latency of a running server, beside servers that decide nothing."""
 
-import asyncio
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from functools import partial
+from pathlib import Path
 from random import Random
 from statistics import median
-from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Final, TypeVar
 
-from http2 import Connection
-from machine import cpu_seconds, load_core, pinned
+import grpc
+from h2load import press
+from load import CONNECTIONS, Load, ask_once, drive
+from machine import load_core, pinned
 from questions import ALLOW, Question, connect, publish
 from servers import Server
 from tables import Table, WrongAnswer, median_ratio, percentile
 
-CONNECTIONS: Final = 8
-"""EMQX's pool for one ExHook server, by default."""
+T = TypeVar("T")
+
 STREAMS: Final = 32
 CLIENTS: Final = 1_000
+CHECKED: Final = 50
+"""Calls of each kind that a real gRPC client makes to each server before it is measured, and after."""
+ANSWER_SECONDS: Final = 20.0
 
-_WARM_UP_SHARE: Final = 0.2
-"""Of the run's length."""
+ALLOWED: Final = "authorize, allowed"
+REFUSED: Final = "authorize, refused and logged"
+CONNECTING: Final = "authenticate, SIGNED"
 
-
-class Load(NamedTuple):
-    """What one run came to."""
-
-    calls_per_second: float
-    cpu_us: float
-    """CPU of the server's processes per call, in µs."""
-    latencies: tuple[float, ...]
-    """In seconds."""
-    answers: int
+_COLUMNS: Final = (
+    "calls/s", "CPU µs/call", "times first", "CPU µs/call calm", "times first calm", "p50 ms", "p99 ms",
+)  # fmt: skip
+_METHOD: Final = (
+    f"{CONNECTIONS} connections of {STREAMS} calls at once; calm and latency: {CONNECTIONS} of 1. "
+    "CPU of all of the server's processes, load on another core where there is one. "
+    "Times first: CPU against the first row, round by round."
+)
 
 
 @dataclass
@@ -43,138 +45,112 @@ class Rounds:
     busy: list[Load] = field(default_factory=list)
     calm: list[Load] = field(default_factory=list)
 
+    @property
+    def answers(self) -> int:
+        return sum(load.answers for load in (*self.busy, *self.calm))
+
 
 def kinds(records: int) -> dict[str, list[Question]]:
     """The calls that are benched, of a thousand clients, by name."""
     # The last one's neighbour does not exist.
     numbers = Random(2).sample(range(records - 1), min(CLIENTS, records - 1))  # noqa: S311 - no secret
     return {
-        "authorize, allowed": [publish(number, allowed=True) for number in numbers],
-        "authorize, refused and logged": [publish(number, allowed=False) for number in numbers],
-        "authenticate, SIGNED": [connect(number) for number in numbers],
+        ALLOWED: [publish(number, allowed=True) for number in numbers],
+        REFUSED: [publish(number, allowed=False) for number in numbers],
+        CONNECTING: [connect(number) for number in numbers],
     }
 
 
 def carrying(servers: Sequence[Server], asked: dict[str, list[Question]], rounds: int, seconds: float) -> Table:
-    """Every kind of call to every server, in turn; the first server of `servers` is the one all are compared to."""
+    """The first kind of call to every server, in turn; the others to those that decide, and to the first server, which
+    all are compared to.
+
+    Raises:
+        WrongAnswer: a server did not answer right.
+    """
     table = Table(
         "End to end through the carrier, one worker",
-        ("call, server", "calls/s", "CPU µs/call", "times first", "CPU µs/call calm", "times first calm", "p50 ms",
-         "p99 ms"),
-        f"{CONNECTIONS} connections of {STREAMS} calls at once; calm and latency: {CONNECTIONS} of 1. "
-        "CPU of the server's process alone, load on another core where there is one. No-op: a constant answer. "
-        "Times first: CPU against the first row, round by round.",
-    )  # fmt: skip
-    found = {(kind, server.name): Rounds() for kind in asked for server in servers}
-    with pinned(load_core()):
-        for server in servers:
-            asyncio.run(_warm(server, next(iter(asked.values()))))
-        for turn in range(rounds):
-            for kind, questions in asked.items():
-                for server in (*servers[turn % len(servers) :], *servers[: turn % len(servers)]):
-                    right = (
-                        questions
-                        if server.name.startswith("exhook")
-                        else [_constant(question) for question in questions]
-                    )
-                    runs = found[kind, server.name]
-                    runs.busy.append(drive(server, cycle(right), STREAMS, seconds))
-                    runs.calm.append(drive(server, cycle(right), 1, seconds * 0.7))
-    for kind in asked:
-        base = found[kind, servers[0].name]
-        for server in servers:
-            runs = found[kind, server.name]
-            table.answers += sum(load.answers for load in (*runs.busy, *runs.calm))
-            table.add(f"{kind}: {server.name}", *_figures(runs, base))
+        ("call, server", *_COLUMNS),
+        f"{_METHOD} Calls of {CLIENTS:,} clients in turn, every answer compared. No-op: a constant answer.",
+    )
+    first = next(iter(asked))
+    cells = {
+        (kind, server): right_answers(server, questions)
+        for kind, questions in asked.items()
+        for server in servers
+        if kind == first or server.decides or server is servers[0]
+    }
+    for (_, server), questions in cells.items():
+        table.answers += check(server, questions[:CHECKED])
+        # So that every view is cached when time is taken.
+        table.answers += ask_once(server, questions, STREAMS).answers
+    runs = _in_turn({cell: partial(_drive, cell[1], questions, seconds) for cell, questions in cells.items()}, rounds)
+    for (kind, server), found in runs.items():
+        table.answers += found.answers + check(server, cells[kind, server][:CHECKED])
+        table.add(f"{kind}: {server.name}", *_figures(found, runs[kind, servers[0]]))
     return table
 
 
-def drive(server: Server, questions: Iterator[Question], streams: int, seconds: float) -> Load:
-    """Keep `streams` calls of each connection under way for so long; every answer is compared with the right one.
+def pressing(servers: Sequence[Server], question: Question, rounds: int, seconds: float, folder: Path) -> Table:
+    """The same by h2load, which repeats one call.
 
     Raises:
-        WrongAnswer: one is not right.
-        CallFailed: one did not come.
+        WrongAnswer: a server did not answer right.
     """
-    # A collection of this process's garbage would show as the server's latency.
-    gc.disable()
-    try:
-        return asyncio.run(_drive(server, questions, streams, seconds))
-    finally:
-        gc.enable()
+    table = Table("By h2load", ("server", *_COLUMNS), f"{_METHOD} One client's publish, again and again.")
+    runs = _in_turn({server: partial(_press, server, question, seconds, folder) for server in servers}, rounds)
+    for server, found in runs.items():
+        table.answers += found.answers + check(server, right_answers(server, [question]))
+        table.add(server.name, *_figures(found, runs[servers[0]]))
+    return table
 
 
-async def _drive(server: Server, questions: Iterator[Question], streams: int, seconds: float) -> Load:
-    connections = [await Connection.open(server.port) for _ in range(CONNECTIONS)]
-    loops = [_Closed(connection, questions) for connection in connections]
-    for loop in loops:
-        loop.start(streams)
-    await _sleep(seconds * _WARM_UP_SHARE, connections)
-    before = [len(loop.latencies) for loop in loops]
-    cpu, began = sum(map(cpu_seconds, server.pids)), perf_counter()
-    await _sleep(seconds, connections)
-    cpu, took = sum(map(cpu_seconds, server.pids)) - cpu, perf_counter() - began
-    latencies = [
-        late for loop, first in zip(loops, before, strict=True) for late in loop.latencies[first : len(loop.latencies)]
-    ]
-    for loop in loops:
-        loop.going = False
-    while any(connection.under_way for connection in connections):
-        await _sleep(0.005, connections)
-    for connection in connections:
-        connection.close()
-    for loop in loops:
-        if loop.wrong is not None:
-            raise WrongAnswer(f"{server.name} answered {loop.wrong[1]!r} to {loop.wrong[0]}")
-    answers = sum(len(loop.latencies) for loop in loops)
-    return Load(len(latencies) / took, cpu / len(latencies) * 1e6, tuple(latencies), answers)
+def check(server: Server, questions: Sequence[Question]) -> int:
+    """Ask by grpcio, as any client does; how many answers were right.
 
-
-async def _warm(server: Server, questions: Sequence[Question]) -> None:
-    """Ask everything once, so that every view is cached when time is taken."""
-    connection = await Connection.open(server.port)
-    for first in range(0, len(questions), STREAMS):
-        await asyncio.gather(*(connection.ask(question) for question in questions[first : first + STREAMS]))
-    connection.close()
-
-
-class _Closed:
-    """A closed loop on one connection: the next question goes out when an answer is in."""
-
-    def __init__(self, connection: Connection, questions: Iterator[Question]) -> None:
-        self.going = True
-        self.latencies: list[float] = []
-        self.wrong: tuple[Question, bytes] | None = None
-        self._connection = connection
-        self._questions = questions
-
-    def start(self, streams: int) -> None:
-        for _ in range(streams):
-            self._ask()
-        self._connection.flush()
-
-    def _ask(self) -> None:
-        question = next(self._questions)
-
-        def done(answer: bytes, took: float) -> None:
+    Raises:
+        WrongAnswer: one was not, or did not come.
+    """
+    if not server.speaks_grpc:
+        return 0
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        for question in questions:
+            try:
+                answer = channel.unary_unary(question.path, None, None)(question.message, timeout=ANSWER_SECONDS)
+            except grpc.RpcError as error:
+                raise WrongAnswer(f"{server.name} did not answer {question}: {error}") from error
             if answer != question.answer:
-                self.wrong = (question, answer)
-            self.latencies.append(took)
-            if self.going:
-                self._ask()
-
-        self._connection.send(question, done)
+                raise WrongAnswer(f"{server.name} answered {answer!r} to {question}")
+    return len(questions)
 
 
-async def _sleep(seconds: float, connections: list[Connection]) -> None:
-    await asyncio.sleep(seconds)
-    for connection in connections:
-        if connection.failed:
-            raise connection.failed
+def right_answers(server: Server, questions: Sequence[Question]) -> Sequence[Question]:
+    """The questions, with the answer that is right for a server: one that does not decide allows everything."""
+    if server.decides:
+        return questions
+    return [Question(question.path, question.message, ALLOW) for question in questions]
 
 
-def _constant(question: Question) -> Question:
-    return Question(question.path, question.message, ALLOW)
+def _in_turn(cells: dict[T, Callable[[], tuple[Load, Load]]], rounds: int) -> dict[T, Rounds]:
+    """Every cell once a round, each round begun by another: whatever disturbs the machine disturbs all alike."""
+    found = {cell: Rounds() for cell in cells}
+    order = list(cells)
+    with pinned(load_core()):
+        for turn in range(rounds):
+            start = turn % len(order)
+            for cell in (*order[start:], *order[:start]):
+                busy, calm = cells[cell]()
+                found[cell].busy.append(busy)
+                found[cell].calm.append(calm)
+    return found
+
+
+def _drive(server: Server, questions: Sequence[Question], seconds: float) -> tuple[Load, Load]:
+    return drive(server, questions, STREAMS, seconds), drive(server, questions, 1, seconds * 0.7)
+
+
+def _press(server: Server, question: Question, seconds: float, folder: Path) -> tuple[Load, Load]:
+    return press(server, question, STREAMS, seconds, folder), press(server, question, 1, seconds * 0.7, folder)
 
 
 def _figures(runs: Rounds, base: Rounds) -> tuple[float, ...]:

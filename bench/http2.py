@@ -9,25 +9,32 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from struct import Struct
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
+from frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FIRST_WINDOW,
+    GOAWAY,
+    HEAD_BYTES,
+    HEADERS,
+    PING,
+    PREFIX_BYTES,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+    header_block,
+    hello,
+    message,
+)
 from questions import Question
 
 Done = Callable[[bytes, float], None]
 """Is given the answer's message, and the seconds that it took."""
-
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_END_STREAM, _END_HEADERS, _ACK = 0x1, 0x4, 0x1
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FIRST_WINDOW: Final = 65_535
-_MORE_WINDOW: Final = 2**31 - 1 - _FIRST_WINDOW
-_FRAME: Final = Struct(">xHBBI")
-"""Length (24 bits, of which we need 16), type, flags, stream."""
-_HEAD_BYTES: Final = 9
-_PREFIX_BYTES: Final = 5
 
 
 class CallFailed(Exception):
@@ -49,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._streams: dict[int, _Stream] = {}
         self._next = 1
-        self._window = _FIRST_WINDOW
+        self._window = FIRST_WINDOW
         self._waiting: deque[tuple[Question, Done]] = deque()
         self._futures: set[asyncio.Future[bytes]] = set()
         self._received = b""
@@ -73,16 +80,16 @@ class Connection(asyncio.Protocol):
 
     def send(self, question: Question, done: Done) -> None:
         """Ask; `flush` puts it on the wire."""
-        message = _message(question.message)
-        if self._waiting or len(message) > self._window:
+        body = message(question.message)
+        if self._waiting or len(body) > self._window:
             self._waiting.append((question, done))
             return
         stream, self._next = self._next, self._next + 2
-        self._window -= len(message)
+        self._window -= len(body)
         self._streams[stream] = _Stream(done, perf_counter())
         self._out += (
-            _frame(_HEADERS, _END_HEADERS, stream, _header_block(question.path)),
-            _frame(_DATA, _END_STREAM, stream, message),
+            frame(HEADERS, END_HEADERS, stream, header_block(question.path)),
+            frame(DATA, END_STREAM, stream, body),
         )
 
     def flush(self) -> None:
@@ -105,8 +112,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        grow = _frame(_WINDOW_UPDATE, 0, 0, _MORE_WINDOW.to_bytes(4))
-        transport.write(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + grow)
+        transport.write(hello())
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.under_way:
@@ -117,8 +123,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         received = self._received + data
         at = 0
-        while len(received) - at >= _HEAD_BYTES:
-            end = at + _HEAD_BYTES + int.from_bytes(received[at : at + 3])
+        while len(received) - at >= HEAD_BYTES:
+            end = at + HEAD_BYTES + int.from_bytes(received[at : at + 3])
             if len(received) < end:
                 break
             self._frame_came(
@@ -129,53 +135,20 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def _frame_came(self, kind: int, flags: int, stream: int, body: bytes) -> None:
-        if kind == _DATA:
+        if kind == DATA:
             self._streams[stream].body += body
-        elif kind == _HEADERS:
-            if flags & _END_STREAM:
+        elif kind == HEADERS:
+            if flags & END_STREAM:
                 ended = self._streams.pop(stream)
-                ended.done(ended.body[_PREFIX_BYTES:], perf_counter() - ended.began)
-        elif kind == _WINDOW_UPDATE and stream == 0:
+                ended.done(ended.body[PREFIX_BYTES:], perf_counter() - ended.began)
+        elif kind == WINDOW_UPDATE and stream == 0:
             self._window += int.from_bytes(body)
-            while self._waiting and len(_message(self._waiting[0][0].message)) <= self._window:
+            while self._waiting and len(message(self._waiting[0][0].message)) <= self._window:
                 waiting, self._waiting = self._waiting, deque()
                 self.send(*waiting.popleft())
                 self._waiting = waiting
-        elif kind in (_SETTINGS, _PING) and not flags & _ACK:
-            self._out.append(_frame(kind, _ACK, 0, body if kind == _PING else b""))
-        elif kind in (_RST_STREAM, _GOAWAY):
-            self.failed = CallFailed(f"{'GOAWAY' if kind == _GOAWAY else 'RST_STREAM'} {body!r}")
+        elif kind in (SETTINGS, PING) and not flags & ACK:
+            self._out.append(frame(kind, ACK, 0, body if kind == PING else b""))
+        elif kind in (RST_STREAM, GOAWAY):
+            self.failed = CallFailed(f"{'GOAWAY' if kind == GOAWAY else 'RST_STREAM'} {body!r}")
             self._transport.close()
-
-
-def _message(body: bytes) -> bytes:
-    """A gRPC message: not compressed, its length, the bytes."""
-    return b"\0" + len(body).to_bytes(4) + body
-
-
-def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    return _FRAME.pack(len(body), kind, flags, stream) + body
-
-
-@cache
-def _header_block(path: str) -> bytes:
-    """The headers of EMQX's client, each a literal without indexing (RFC 7541, 6.2.2): no table to keep."""
-    method = path.rpartition("/On")[2]
-    headers = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": path,
-        ":authority": "127.0.0.1:9000",
-        "content-type": "application/grpc+proto",
-        "te": "trailers",
-        "user-agent": "grpc-erlang/0.1.0",
-        "grpc-timeout": "5S",
-        "grpc-encoding": "identity",
-        "grpc-message-type": f"emqx.exhook.v3.{method}Request",
-    }
-    block = b""
-    for name, value in headers.items():
-        assert len(name) < 127, name
-        assert len(value) < 127, value
-        block += b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
-    return block

@@ -7,9 +7,9 @@ from statistics import median
 from time import perf_counter
 from typing import Final
 
-from carrier import CONNECTIONS
 from filling import fill, put_rate
 from http2 import Connection
+from load import CONNECTIONS
 from machine import forget_file, load_core, pinned, resident_mib, server_core
 from questions import Question, publish
 from servers import Server, exhook

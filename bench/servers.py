@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,16 @@ class Server:
     """From the command to serving."""
     api_port: int = 0
     api_pid: int = 0
+    others: tuple[int, ...] = ()
+    """Processes of it that answer no calls: their CPU counts, too."""
+
+    decides: bool = False
+    """No constant answer."""
+    speaks_grpc: bool = True
+
+    @property
+    def all_pids(self) -> tuple[int, ...]:
+        return (*self.pids, *self.others)
 
 
 @contextmanager
@@ -59,30 +70,52 @@ def exhook(
         finally:
             runtime.close()
         api_port = _port(_said(process, log, "management API")) if api else 0
-        yield Server(f"exhook, {carrier}", port, pids, took, api_port, _api_pid(process.pid) if api else 0)
+        api_pid = _api_pid(process.pid) if api else 0
+        others = tuple(pid for pid in _family(process.pid) if pid not in pids)
+        yield Server(f"exhook, {carrier}", port, pids, took, api_port, api_pid, others, decides=True)
 
 
 @contextmanager
 def noop(kind: str, *, core: int) -> Iterator[Server]:
     """A server that decides nothing: see noop_server.py."""
+    name = "no-op, grpc.aio" if kind == "aio" else f"no-op, carrier {kind}"
+    with saying_its_port(name, sys.executable, str(_NOOP), kind, cores=(core,)) as server:
+        yield server
+
+
+@contextmanager
+def saying_its_port(name: str, program: str, *arguments: str, cores: tuple[int, ...]) -> Iterator[Server]:
+    """A server that prints its port once it serves.
+
+    Raises:
+        RuntimeError: it does not.
+    """
     began = time.perf_counter()
-    with _process([str(_NOOP), kind], (core,), stdout=subprocess.PIPE, text=True) as process:
+    with _process(list(arguments), cores, program=program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline() or 0)
-        assert port, "the no-op server did not start"
-        name = "no-op, grpc.aio" if kind == "aio" else f"no-op, carrier {kind}"
+        if not port:
+            raise RuntimeError(f"{name} did not start")
         yield Server(name, port, (process.pid,), time.perf_counter() - began)
 
 
 @contextmanager
-def callback(program: Path, *, core: int) -> Iterator[Server]:
-    """The yardstick: see callback_server.cc."""
+def listening(name: str, command: Sequence[str], *, cores: tuple[int, ...]) -> Iterator[Server]:
+    """A server of files, not of gRPC, that takes its port as the last argument.
+
+    Raises:
+        RuntimeError: it does not come to listen.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program, *arguments = command
     began = time.perf_counter()
-    with _process([], (core,), program=str(program), stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline() or 0)
-        assert port, "the C++ server did not start"
-        yield Server("no-op, C++ callback", port, (process.pid,), time.perf_counter() - began)
+    with _process([*arguments, str(port)], cores, program=program, stdout=subprocess.DEVNULL) as process:
+        while not _is_listening(port):
+            if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
+                raise RuntimeError(f"{name} did not start")
+            time.sleep(0.01)
+        yield Server(name, port, (process.pid,), time.perf_counter() - began, speaks_grpc=False)
 
 
 @contextmanager
@@ -119,6 +152,12 @@ def _said(process: subprocess.Popen[str], log: Path, event: str) -> dict[str, An
     raise RuntimeError(f"exhook did not come to serve; it says: {log.read_text()[-2000:]}")
 
 
+def _is_listening(port: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
 def _port(line: dict[str, Any]) -> int:
     return int(line["address"].rpartition(":")[2])
 
@@ -129,6 +168,13 @@ def _api_pid(supervisor: int) -> int:
         if b"exhook.api.process" in Path(f"/proc/{child}/cmdline").read_bytes():
             return int(child)
     raise RuntimeError("the server has no process for its API")
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and its descendants."""
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _family(int(child))
 
 
 def _all_of(runtime: Runtime, workers: int) -> list[Any]:
