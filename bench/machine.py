@@ -15,6 +15,7 @@ BUSY_SHARE: Final = 0.3
 
 _CPU_CLOCK: Final = 2
 _KIB_A_MIB: Final = 1024
+_READ_BYTES: Final = 2**22
 
 
 def describe() -> str:
@@ -72,6 +73,14 @@ def resident_mib(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
+def memory_mib(pid: int) -> tuple[float, float, float]:
+    """RSS, PSS and private memory of a process."""
+    fields = dict(line.split()[:2] for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    kib = {name: int(size) for name, size in fields.items()}
+    private = kib["Private_Clean:"] + kib["Private_Dirty:"]
+    return kib["Rss:"] / _KIB_A_MIB, kib["Pss:"] / _KIB_A_MIB, private / _KIB_A_MIB
+
+
 def owner_of_connection(client_port: int, server_port: int, pids: list[int]) -> int | None:
     """Which of some processes holds the server's end of a TCP connection of this machine."""
     inode = _inode(client_port, server_port)
@@ -90,6 +99,13 @@ def forget_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_file(path: Path) -> None:
+    """Have a file in the kernel's cache."""
+    with path.open("rb", buffering=0) as file:
+        while file.read(_READ_BYTES):
+            pass
 
 
 def _inode(client_port: int, server_port: int) -> str:
