@@ -53,6 +53,9 @@ HASHING: Final = Gauge(
 CARRIER_ERRORS: Final = Counter(
     "exhook_carrier_errors", "Calls that ended without an answer of ours, by kind.", ["kind"]
 )
+DEATHS: Final = Counter(
+    "exhook_process_deaths", "Processes of the server that died and were replaced, by what they were.", ["what"]
+)
 DENIALS_DROPPED: Final = Counter(
     "exhook_denials_dropped", "Denials that `exhook why` will not show, since too many came at once."
 )

@@ -7,17 +7,16 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from exhook import metrics
 from exhook.logs import error_place, logger, rule_name
 from exhook.settings import Settings
 from exhook.status import BROKEN, GOOD
+from exhook.words import leave_word
 from store.changes import Operation
-from store.clock import now_ms
 from store.database import Database
 from store.records import InvalidRecord
-from store.runtime import Runtime
 from store.seal import SealError, SealKeys
 from store.sync.apply import apply_policy
 from store.sync.findings import InvalidPolicy
@@ -104,7 +103,7 @@ class PolicyFiles:
         metrics.RELOADS.labels("good").inc()
         metrics.LAST_GOOD.set(time.time())
         metrics.POLICY_BROKEN.set(0)
-        await self._say(GOOD, {"policy": str(self.settings.policy), "revision": applied.revision})
+        await leave_word(self.settings.db, GOOD, {"policy": str(self.settings.policy), "revision": applied.revision})
         for warning in applied.policy.warnings:
             logger.warning("policy", warning=str(warning))
         plan = applied.plan
@@ -125,14 +124,4 @@ class PolicyFiles:
         metrics.POLICY_BROKEN.set(1)
         for line in str(error).splitlines():
             logger.error("policy not applied; the last good state stays in force", why=line)
-        await self._say(BROKEN, {"policy": str(self.settings.policy), "why": str(error)[:MOST_SAID]})
-
-    async def _say(self, name: str, value: dict[str, Any]) -> None:
-        try:
-            await asyncio.to_thread(self._leave_word, name, value)
-        except StoreUnavailable as error:
-            logger.warning("runtime file unavailable", why=str(error))
-
-    def _leave_word(self, name: str, value: dict[str, Any]) -> None:
-        with Runtime.open(self.settings.db) as runtime:
-            runtime.say(name, value, now_ms())
+        await leave_word(self.settings.db, BROKEN, {"policy": str(self.settings.policy), "why": str(error)[:MOST_SAID]})

@@ -1,39 +1,44 @@
 """Child processes of the server: the workers, and the embedded broker. Each dies with its parent."""
 
 import asyncio
-import json
-import os
 import socket
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
-from typing import Any, Final
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from typing import Final
 
+from exhook import metrics
 from exhook.faults import CannotStart
+from exhook.forking import Forked, Zygote
 from exhook.logs import logger
 from exhook.settings import Settings
+from exhook.spawning import answer, first_line, spawn
 from exhook.transport.h2.acceptor import Acceptor
 
-START_SECONDS: Final = 30.0
 _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 5.0
 _STEADY_SECONDS: Final = 10.0
 """A process that lived this long was no failed start: the next one comes at once."""
+_HOPELESS: Final = 3
+"""So many failed starts on end, and connections no longer wait for the next one."""
+LOOP_DEATHS: Final = 5
+"""So many failed starts on end are a loop, which somebody must look into."""
 
 
 class ServingProcess:
     """A process that serves a port: started, told settings, replaced when it dies."""
 
-    def __init__(self, what: str, name: str, module: Sequence[str], settings: Settings) -> None:
+    def __init__(self, what: str, name: str, settings: Settings, on_loop: Callable[["ServingProcess"], None]) -> None:
+        """`on_loop` is called at each death in a loop of failed starts."""
         self.what = what
         """What it is, in log lines."""
         self.name = name
-        self._module = module
         self.settings = settings
-        self._process: Process | None = None
+        self.failed_starts = 0
+        """How many on end died before they had lived for long."""
+        self._process: Process | Forked | None = None
         self._stopping = False
-        self._backoff = _FIRST_BACKOFF
+        self._on_loop = on_loop
 
     @property
     def pid(self) -> int | None:
@@ -47,21 +52,21 @@ class ServingProcess:
         """
         self._process = await self._launch()
         self._tell(self.settings)
-        said = _answer(await _first_line(self._process))
+        said = answer(await first_line(self._process))
         if "ready" not in said:
             await self._end()
             raise CannotStart(said.get("failed", f"{self.what} {self.name} did not start; its own lines say why"))
         self._serves()
         return int(said["ready"])
 
-    async def _launch(self) -> Process:
-        return await _spawn(self._module)
+    async def _launch(self) -> Process | Forked:
+        raise NotImplementedError
 
     def _serves(self) -> None:
         """It is ready."""
 
     def _died(self) -> None:
-        """It is gone, without being told to."""
+        """It is gone, without being told to; the next one is about to be started."""
 
     async def keep(self) -> None:
         """Wait; whenever it dies without being told to, start another."""
@@ -73,17 +78,29 @@ class ServingProcess:
             code = await process.wait()
             if self._stopping:
                 return
+            metrics.DEATHS.labels(self.what).inc()
+            backoff = self._backoff(time.monotonic() - began)
             self._died()
             logger.error(f"{self.what} died; another takes its place", worker=self.name, exit_code=code)
-            if time.monotonic() - began >= _STEADY_SECONDS:
-                self._backoff = _FIRST_BACKOFF
-            await asyncio.sleep(self._backoff)
-            self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
+            if self.failed_starts >= LOOP_DEATHS:
+                logger.critical(
+                    f"{self.what} dies again and again", worker=self.name, times=self.failed_starts, next_try=backoff
+                )
+                self._on_loop(self)
+            await asyncio.sleep(backoff)
             try:
                 await self.start()
             except (CannotStart, OSError) as failed:
                 # OSError: no memory or no process to be had; whatever took the last worker may still be about.
                 logger.error(f"{self.what} did not start", worker=self.name, why=str(failed))
+
+    def _backoff(self, lived: float) -> float:
+        """Seconds until the next one is started: none after a long life, more and more after short ones."""
+        if lived >= _STEADY_SECONDS:
+            self.failed_starts = 0
+            return 0.0
+        self.failed_starts += 1
+        return min(_FIRST_BACKOFF * (1 << min(self.failed_starts - 1, 10)), _LONGEST_BACKOFF)
 
     def reload(self, settings: Settings) -> None:
         """Hand it new settings."""
@@ -118,21 +135,29 @@ class ServingProcess:
 class WorkerProcess(ServingProcess):
     """One deciding process."""
 
-    def __init__(self, name: str, settings: Settings, acceptor: Acceptor | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        zygote: Zygote,
+        acceptor: Acceptor | None = None,
+        on_loop: Callable[[ServingProcess], None] = lambda _: None,
+    ) -> None:
         """`acceptor` hands it its connections; without one it listens itself."""
-        super().__init__("worker", name, ["exhook.worker", name], settings)
+        super().__init__("worker", name, settings, on_loop)
+        self._zygote = zygote
         self._acceptor = acceptor
         self._channel: socket.socket | None = None
         """Our end, until the acceptor has it."""
 
-    async def _launch(self) -> Process:
+    async def _launch(self) -> Forked:
         if self._acceptor is None:
-            return await super()._launch()
+            return await self._zygote.fork(self.name)
         if self._channel:
             self._channel.close()
         self._channel, theirs = socket.socketpair()
         with theirs:
-            return await _spawn(self._module, sockets=theirs)
+            return await self._zygote.fork(self.name, theirs)
 
     def _serves(self) -> None:
         if self._acceptor and self._channel:
@@ -141,14 +166,17 @@ class WorkerProcess(ServingProcess):
 
     def _died(self) -> None:
         if self._acceptor:
-            self._acceptor.lost(self.name)
+            self._acceptor.lost(self.name, back=self.failed_starts < _HOPELESS)
 
 
 class ApiProcess(ServingProcess):
     """The management API of a server."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__("API", "api", ["exhook.api.process"], settings)
+    def __init__(self, settings: Settings, on_loop: Callable[[ServingProcess], None] = lambda _: None) -> None:
+        super().__init__("API", "api", settings, on_loop)
+
+    async def _launch(self) -> Process:
+        return await spawn(["exhook.api.process"])
 
 
 class BrokerProcess:
@@ -173,8 +201,8 @@ class BrokerProcess:
             CannotStart: it did not come up.
         """
         arguments = ["exhook.brokers.amqtt", "--port", str(port), "--target", target, "--stdin-lifeline"]
-        self._process = await _spawn(arguments)
-        word, _, said = (await _first_line(self._process)).partition(" ")
+        self._process = await spawn(arguments)
+        word, _, said = (await first_line(self._process)).partition(" ")
         if word != "ready":
             await self.stop()
             raise CannotStart("the embedded broker did not start; its own lines say why")
@@ -190,32 +218,3 @@ class BrokerProcess:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-
-
-async def _spawn(module: Sequence[str], *, sockets: socket.socket | None = None) -> Process:
-    """Start a module; `sockets` is where it is handed connections, and its last argument."""
-    handed = (sockets.fileno(),) if sockets else ()
-    # Measured: grpcio's newer listener costs more CPU a call; it is chosen before the library is loaded.
-    environment = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE", **os.environ}
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *module, *map(str, handed)), stdin=PIPE, stdout=PIPE, env=environment, pass_fds=handed
-    )
-
-
-def _answer(line: str) -> dict[str, Any]:
-    """What a worker said of its start; nothing, if that was no answer."""
-    try:
-        said = json.loads(line)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-async def _first_line(process: Process) -> str:
-    if process.stdout is None:
-        raise AssertionError("started without a pipe")
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            return (await process.stdout.readline()).decode().strip()
-    except TimeoutError:
-        return ""

@@ -11,15 +11,18 @@ import socket
 from collections.abc import Callable, Coroutine
 
 from exhook import metrics
-from exhook.carriers import addresses
+from exhook.carriers import addresses, preloaded
 from exhook.enforcer.enforcer import Enforcer
 from exhook.faults import CannotStart
+from exhook.forking import Zygote
 from exhook.logs import configure, error_place, logger
 from exhook.policy import PolicyFiles
-from exhook.processes import ApiProcess, BrokerProcess, WorkerProcess
+from exhook.processes import ApiProcess, BrokerProcess, ServingProcess, WorkerProcess
 from exhook.settings import InvalidSettings, Settings, split_address
+from exhook.status import LOOPS
 from exhook.sweeping import Sweeper
 from exhook.transport.h2.acceptor import Acceptor
+from exhook.words import leave_word
 from store.database import Database
 from store.seal import PLAIN, SealKeys
 
@@ -39,6 +42,7 @@ class Supervisor:
         self._policy = PolicyFiles(settings, self._keys)
         self._held: socket.socket | None = None
         self._acceptor: Acceptor | None = None
+        self._zygote = Zygote(preloaded(settings))
         self._workers: list[WorkerProcess] = []
         self._api: ApiProcess | None = None
         self._broker = BrokerProcess()
@@ -54,6 +58,7 @@ class Supervisor:
         """
         self._listen_to_signals()
         try:
+            await self._start_zygote()
             self._prepare_store()
             await self._policy.apply_first()
             self._warn_of_an_empty_store()
@@ -74,6 +79,13 @@ class Supervisor:
             if self._held is not None:
                 self._held.close()
         logger.info("stopped")
+
+    async def _start_zygote(self) -> None:
+        """First, since it takes longest: what workers need is loaded while the store is brought into shape."""
+        try:
+            await self._zygote.start()
+        except OSError as error:
+            raise CannotStart(f"no process is to be had ({error}); see how many may run, and the memory") from None
 
     def _prepare_store(self) -> None:
         """Make and migrate the store before a worker opens it."""
@@ -119,9 +131,13 @@ class Supervisor:
 
     async def _start_workers(self) -> None:
         self._workers = [
-            WorkerProcess(str(number), self.settings, self._acceptor) for number in range(self.settings.workers)
+            WorkerProcess(str(number), self.settings, self._zygote, self._acceptor, self._loops)
+            for number in range(self.settings.workers)
         ]
-        await asyncio.gather(*(worker.start() for worker in self._workers))
+        try:
+            await asyncio.gather(*(worker.start() for worker in self._workers))
+        except OSError as error:
+            raise CannotStart(f"a worker cannot be started ({error}); see how many may run, and the memory") from None
 
     def _start_metrics(self) -> None:
         if self.settings.metrics:
@@ -136,7 +152,7 @@ class Supervisor:
     async def _start_api(self) -> None:
         if self.settings.api is None:
             return
-        self._api = ApiProcess(self.settings)
+        self._api = ApiProcess(self.settings, self._loops)
         host, _ = split_address(self.settings.api)
         address = f"[{host}]" if ":" in host else host
         address += f":{await self._api.start()}"
@@ -151,6 +167,7 @@ class Supervisor:
             logger.info("embedded broker, for trying: MQTT 3.1.1 alone", address=f"127.0.0.1:{self.broker_port}")
 
     def _watch(self) -> None:
+        self._keep_doing(self._zygote.keep())
         for worker in self._workers:
             self._keep_doing(worker.keep())
         if self._api:
@@ -163,7 +180,13 @@ class Supervisor:
     def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(_report_failure)
+        task.add_done_callback(self._tasks.discard)
         self._tasks.add(task)
+
+    def _loops(self, process: ServingProcess) -> None:
+        """A process dies again and again: `exhook status` shall say so."""
+        word = {"times": process.failed_starts}
+        self._keep_doing(leave_word(self.settings.db, f"{process.what} {process.name}{LOOPS}", word))
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -188,7 +211,7 @@ class Supervisor:
         await self._policy.apply()
 
     async def _stop(self) -> None:
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         if self._acceptor:
             self._acceptor.close()
@@ -197,6 +220,7 @@ class Supervisor:
             await self._api.stop(self.settings.drain_seconds)
         await self._broker.stop()
         await asyncio.gather(*(worker.stop(self.settings.drain_seconds) for worker in self._workers))
+        await self._zygote.stop()
 
 
 def _hold_port(family: int, host: str, port: int) -> tuple[socket.socket, int]:

@@ -18,6 +18,12 @@ BROKEN: Final = "policy broken"
 BEHIND_MS: Final = 2_000
 """A worker that decides by an old revision for so long is a finding; each follows within 50 ms."""
 
+LOOPS: Final = " dies again and again"
+"""Ends the name of what is said of a process that does."""
+
+LOOP_MS: Final = 20_000
+"""It is said at each death, and these come at least so often."""
+
 SILENT_MS: Final = 10_000
 """A worker that lives and has not said so for so long is stuck."""
 
@@ -79,6 +85,9 @@ class Status:
                 yield f"worker {worker.worker} (pid {worker.pid}) lives, but last said so at {moment(worker.at)}"
             elif settled and worker.revision < self.revision:
                 yield f"worker {worker.worker} decides by revision {worker.revision}, not {self.revision}"
+        for name, said in self.said.items():
+            if name.endswith(LOOPS) and self.at - said.at < LOOP_MS:
+                yield f"{name}: {said.value['times']} times without living for 10 s; the server's log says why"
         if not self.revision:
             yield "the store is empty: every client is denied"
         if broken := self.policy_broken:

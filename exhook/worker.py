@@ -174,13 +174,16 @@ def decision_log(settings: Settings) -> DecisionLog:
 
 
 def main() -> int:
+    """Run one worker, as the command line names it; the exit code."""
+    return run(sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else None)
+
+
+def run(name: str, sockets: int | None = None) -> int:
     """Run one worker until standard input ends or SIGTERM comes; the exit code."""
     # Cached views make no cycles, and a full collection over all of them stops the worker for half a second or more.
     gc.set_threshold(700, 10, 1_000_000)
-    name = sys.argv[1]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    sockets = int(sys.argv[2]) if sys.argv[2:] else None
     with asyncio.Runner(loop_factory=loop_factory() if sockets is not None else None) as runner:
         return runner.run(_run(name, sockets))
 

@@ -165,9 +165,9 @@ class Server:
         """Pids of the deciding processes, by name."""
         found = {}
         for pid in self.alive():
-            command = _of_process(pid, "cmdline").split(b"\0")
-            if b"exhook.worker" in command:
-                found[command[command.index(b"exhook.worker") + 1].decode()] = pid
+            name = _of_process(pid, "comm").decode().strip()
+            if name.startswith("exhook w"):
+                found[name.removeprefix("exhook w")] = pid
         return found
 
     def metrics(self) -> dict[str, float]:

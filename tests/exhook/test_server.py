@@ -6,20 +6,18 @@ import os
 import re
 import socket
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
-from typing import Any
 
 import argon2
 import pytest
 from server_under_test import HOST, PATIENCE, Asker, Line, Server, becomes, port_of, until
 from worker_under_test import CARRIERS, INSTANCE, Store, identity, permission
 
-from exhook import processes
 from exhook.demo.clients import MqttClient
 from exhook.demo.script import Login
+from exhook.forking import Forked, Zygote
 from exhook.processes import WorkerProcess
 from exhook.settings import Settings
 from store.database import Database
@@ -139,7 +137,7 @@ class TestStopping:
     @pytest.mark.parametrize("number", [SIGINT, SIGTERM], ids=["Ctrl-C", "systemctl stop"])
     def test_a_signal_to_all_processes_is_no_failure_of_any(self, tmp_path: Path, number: Signals) -> None:
         with Server(tmp_path, "--workers", "2", "--with-broker", "0") as server:
-            assert len(server.alive()) == 4
+            assert len(server.alive()) == 5  # supervisor, zygote, workers, broker
             os.killpg(server.pid, number)
             assert server.ended() == 0
             assert not server.alive()
@@ -211,20 +209,21 @@ async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What took the last one may keep the next one from starting: that must not be the end of it."""
-    worker, spawn = WorkerProcess("0", Settings(db=filled.path, listen=f"{HOST}:0")), processes._spawn
-    failures: list[Sequence[str]] = []
+    zygote = Zygote()
+    worker, fork = WorkerProcess("0", Settings(db=filled.path, listen=f"{HOST}:0", carrier="h2"), zygote), zygote.fork
+    failures: list[str] = []
 
-    async def short_of_memory(module: Sequence[str], **more: Any) -> Any:
+    async def short_of_memory(name: str, sockets: socket.socket | None = None) -> Forked:
         if len(failures) < 2:
-            failures.append(module)
+            failures.append(name)
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        return await spawn(module, **more)
+        return await fork(name, sockets)
 
     await worker.start()
     first = worker.pid
     assert first is not None
     keeping = asyncio.create_task(worker.keep())
-    monkeypatch.setattr(processes, "_spawn", short_of_memory)
+    monkeypatch.setattr(zygote, "fork", short_of_memory)
     os.kill(first, SIGKILL)
     try:
         await becomes(lambda: worker.pid != first)
@@ -232,6 +231,7 @@ async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
     finally:
         keeping.cancel()
         await worker.stop(0)
+        await zygote.stop()
 
 
 class TestReload:

@@ -21,8 +21,8 @@ CLOSED: Final = b"-"
 _AT_ONCE: Final = 64
 _FIRST_SECONDS: Final = 10.0
 """How long those who come before all workers are there wait, so that not all go to the first."""
-_REPLACEMENT_SECONDS: Final = 1.0
-"""How long the connections of a worker that died wait for the one that takes its place."""
+_REPLACEMENT_SECONDS: Final = 2.0
+"""How long the connections of a worker that died wait, at most, for the one that takes its place."""
 
 
 @dataclass
@@ -80,12 +80,15 @@ class Acceptor:
                 self._spread_held(other)
         self._spread_held(seat)
 
-    def lost(self, name: str) -> None:
-        """A worker is gone, and its connections with it; another is being started."""
+    def lost(self, name: str, *, back: bool = True) -> None:
+        """A worker is gone, and its connections with it; `back` says whether another is about to take its place."""
         seat = self._seats[name]
         if seat.channel is not None:
             self._leave(seat)
             seat.expected_until = monotonic() + _REPLACEMENT_SECONDS
+        if not back:
+            seat.expected_until = 0.0
+            self._late(seat)
 
     def close(self) -> None:
         """Accept no more, and hand over no more."""
