@@ -21,7 +21,6 @@ from pathlib import Path
 from select import select
 from typing import Final
 
-from exhook import worker
 from exhook.child import say
 
 _DESCRIPTORS: Final = 3
@@ -42,8 +41,10 @@ def main() -> int:
     # Ctrl-C and systemd's SIGTERM reach the whole group; the supervisor decides, and it needs workers until its end.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    from exhook import worker  # noqa: PLC0415 - takes a second; signals may come meanwhile
+
     for module in modules:
-        with suppress(ImportError):  # an extra that is not there; the worker says so, if it needs it
+        with suppress(ImportError):  # an extra that is not there; the worker goes without, or says so
             import_module(module)
     # What the collector never looks at is never written to, and stays shared.
     gc.collect()

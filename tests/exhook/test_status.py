@@ -9,7 +9,7 @@ from commands_under_test import Exhook
 from server_under_test import Server, until
 from worker_under_test import Store
 
-from exhook.status import BEHIND_MS, BROKEN, GOOD, SILENT_MS, Status
+from exhook.status import BEHIND_MS, BROKEN, GOOD, LOOP_MS, LOOPS, SILENT_MS, Status
 from store.database import Database
 from store.runtime import Runtime
 from store.sync.hold import Hold, set_hold
@@ -51,6 +51,18 @@ def test_nobody_serves(store: Store) -> None:
     assert not store.path.with_name("exhook.runtime.db").exists()
     report(store, 1, 0, pid=2**22 - 1)
     assert "no server runs on this store" in status_of(store, 0).findings()
+
+
+def test_a_worker_that_dies_again_and_again(store: Store) -> None:
+    at = committed_at(store)
+    report(store, 1, at)
+    with Runtime.open(store.path) as runtime:
+        runtime.say(f"worker 1{LOOPS}", {"times": 7}, at)
+    assert list(status_of(store, at + 1_000).findings()) == [
+        "worker 1 dies again and again: 7 times without living for 10 s; the server's log says why"
+    ]
+    report(store, 1, at + LOOP_MS)
+    assert list(status_of(store, at + LOOP_MS).findings()) == []
 
 
 def test_a_worker_that_is_behind(store: Store) -> None:

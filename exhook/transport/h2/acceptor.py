@@ -21,7 +21,7 @@ CLOSED: Final = b"-"
 _AT_ONCE: Final = 64
 _FIRST_SECONDS: Final = 10.0
 """How long those who come before all workers are there wait, so that not all go to the first."""
-_REPLACEMENT_SECONDS: Final = 2.0
+_REPLACEMENT_SECONDS: Final = 3.0
 """How long the connections of a worker that died wait, at most, for the one that takes its place."""
 
 

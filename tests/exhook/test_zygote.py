@@ -1,0 +1,204 @@
+"""Workers are forked from a process that has their modules loaded: replaced at once, whoever else dies with them."""
+
+import asyncio
+import errno
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+import structlog
+from server_under_test import HOST, Asker, Server, becomes, until
+from worker_under_test import Store, identity
+
+from exhook import processes, zygote
+from exhook.forking import Forked, Zygote
+from exhook.processes import LOOP_DEATHS, ServingProcess, WorkerProcess
+from exhook.settings import Settings
+from exhook.spawning import answer, first_line
+
+EXCHANGED = "the process that forks workers died; another takes its place"
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    store.put(identity("alice", b"right"))
+    return store
+
+
+@pytest.fixture
+async def forking() -> AsyncIterator[Zygote]:
+    one = Zygote()
+    yield one
+    await one.stop()
+
+
+def descriptors(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/fd").iterdir())
+
+
+def pipes_of(pid: int) -> set[str]:
+    return {target for one in descriptors(pid) if (target := str(one.readlink())).startswith("pipe:")}
+
+
+def settings_of(store: Store) -> Settings:
+    return Settings(db=store.path, listen=f"{HOST}:0", drain_seconds=0.1, carrier="h2")
+
+
+async def serving(zygote_: Zygote, name: str, settings: Settings) -> Forked:
+    """A worker that has said that it serves."""
+    worker = await zygote_.fork(name)
+    worker.stdin.write(settings.model_dump_json().encode() + b"\n")
+    assert "ready" in answer(await first_line(worker))
+    return worker
+
+
+class TestForking:
+    async def test_workers_come_and_end_with_their_codes(self, filled: Store, forking: Zygote) -> None:
+        settings = settings_of(filled)
+        killed, ended = [await serving(forking, name, settings) for name in "01"]
+        killed.kill()
+        assert await killed.wait() == killed.returncode == -SIGKILL
+        assert ended.returncode is None
+        ended.stdin.close()
+        assert await ended.wait() == 0
+        killed.kill()  # which is nobody's process any more
+
+    async def test_one_that_cannot_start_says_why(self, tmp_path: Path, forking: Zygote) -> None:
+        broken = tmp_path / "exhook.db"
+        broken.write_bytes(b"no SQLite file\n" * 1000)
+        worker = await forking.fork("0")
+        worker.stdin.write(Settings(db=broken).model_dump_json().encode() + b"\n")
+        assert "not an SQLite file" in answer(await first_line(worker))["failed"]
+        assert await worker.wait() == 1
+
+    async def test_workers_outlive_it_and_their_end_is_seen(self, filled: Store, forking: Zygote) -> None:
+        left = await serving(forking, "0", settings_of(filled))
+        assert forking._process is not None
+        forking._process.kill()
+        await forking._process.wait()
+        other = await serving(forking, "1", settings_of(filled))
+        assert left.returncode is None
+        os.kill(left.pid, 0)
+        left.kill()
+        assert await left.wait() == 255
+        other.stdin.close()
+        assert await other.wait() == 0
+
+    async def test_it_hands_over_no_more_than_the_worker_s_own(self, filled: Store, forking: Zygote) -> None:
+        """Another's pipe in a worker would keep that other from seeing its supervisor's end."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            first = await forking.fork("0", theirs)
+            second = await serving(forking, "1", settings_of(filled))
+        shared = pipes_of(first.pid) & pipes_of(second.pid)
+        assert len(shared) <= 1  # standard error, where that is a pipe
+        for worker in (first, second):
+            worker.kill()
+            await worker.wait()
+
+    def test_a_fork_that_fails_is_told(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def short_of_memory() -> int:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        monkeypatch.setattr(os, "fork", short_of_memory)
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        assert zygote._fork(zygote.Order("0", (descriptor,))) is False
+        assert json.loads(capsys.readouterr().out) == {"refused": errno.ENOMEM}
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.close(descriptor)
+
+    async def test_one_that_cannot_fork_is_an_error_of_the_system(
+        self, forking: Zygote, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refused() -> dict[str, int]:
+            return {"refused": errno.EAGAIN}
+
+        await forking.start()
+        await forking._there()
+        monkeypatch.setattr(forking, "_answer", refused)
+        before = len(descriptors(os.getpid()))
+        with pytest.raises(BlockingIOError):
+            await forking.fork("0")
+        assert len(descriptors(os.getpid())) == before
+
+
+async def test_a_loop_of_failed_starts_is_told_and_ends_by_itself(
+    filled: Store, forking: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_FIRST_BACKOFF", 0.001)
+    loops: list[int] = []
+
+    def looping(process: ServingProcess) -> None:
+        loops.append(process.failed_starts)
+
+    worker = WorkerProcess("0", settings_of(filled), forking, on_loop=looping)
+    await worker.start()
+    aside = filled.path.rename(filled.path.with_name("aside.db"))
+    filled.path.write_bytes(b"no SQLite file\n" * 1000)
+    keeping = asyncio.create_task(worker.keep())
+    try:
+        assert worker.pid is not None
+        with structlog.testing.capture_logs() as lines:
+            os.kill(worker.pid, SIGKILL)
+            await becomes(lambda: len(loops) >= 2)
+        assert loops[:2] == [LOOP_DEATHS, LOOP_DEATHS + 1]
+        told = [line for line in lines if line["event"] == "worker dies again and again"]
+        assert {line["log_level"] for line in told} == {"critical"}
+        assert [line["times"] for line in told] == loops[: len(told)]
+        aside.replace(filled.path)
+        last = worker.pid
+        await becomes(lambda: worker.pid != last and serves(worker))
+    finally:
+        keeping.cancel()
+        await worker.stop(0)
+
+
+def serves(worker: WorkerProcess) -> bool:
+    return worker.pid is not None and Path(f"/proc/{worker.pid}/cmdline").exists()
+
+
+def zygote_of(server: Server) -> int:
+    workers = set(server.workers().values())
+    for pid in server.alive() - workers:
+        if b"exhook.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("there is none")
+
+
+@pytest.fixture
+def server(filled: Store) -> Iterator[Server]:
+    with Server(filled.path.parent, "--workers", "2", "--decisions", "all") as one:
+        yield one
+
+
+class TestServer:
+    def test_its_death_disturbs_nobody(self, server: Server) -> None:
+        workers, first = server.workers(), zygote_of(server)
+        with ExitStack() as stack:
+            brokers = [stack.enter_context(Asker(server.port)) for _ in range(4)]
+            assert all(broker.connects("c", "alice", b"right") for broker in brokers)
+            os.kill(first, SIGKILL)
+            server.line(EXCHANGED, exit_code=-SIGKILL)
+            assert all(broker.connects("c", "alice", b"right") for broker in brokers)
+            assert server.workers() == workers
+            until(lambda: zygote_of(server) != first, what="another one")
+            os.kill(workers["1"], SIGKILL)
+            until(lambda: server.workers().get("1", workers["1"]) != workers["1"], what="another worker 1")
+            assert all(broker.connects("c", "alice", b"right") for broker in brokers)
+
+    def test_all_at_once(self, server: Server) -> None:
+        """As the kernel does when memory runs out."""
+        workers = server.workers()
+        for pid in (zygote_of(server), *workers.values()):
+            os.kill(pid, SIGKILL)
+        with Asker(server.port) as broker:
+            assert broker.connects("c", "alice", b"right")
+        until(lambda: set(server.workers()) == set(workers), what="both")
+        assert not set(server.workers().values()) & set(workers.values())
