@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCHEMA := deploy/schema/exhook-v1.schema.json
 STAMP := $(VENV)/.installed
+# The programs that tests start, hundreds of times, would compile the project's modules anew each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run demo test fuzz check format generate bench bench-hot-path rig soak clean
 .DEFAULT_GOAL := run
