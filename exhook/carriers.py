@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Final
 
 from exhook import metrics
+from exhook.certificate_files import certificates_of, names_of
 from exhook.logs import error_place, logger
 from exhook.settings import Settings
+from exhook.strangers import Strangers
 from exhook.transport.call import Carrier, Service
+from exhook.transport.certificates import H2
 from exhook.transport.h2.acceptor import Intake
 from exhook.transport.h2.carrier import H2Carrier
-from exhook.transport.h2.certificates import Certificates, Files
 from exhook.transport.h2.listening import UNIX
 from exhook.transport.limits import Breach, Limits, Notices
 
@@ -45,6 +47,7 @@ def make_carrier(settings: Settings, service: Service, *, sockets: int | None = 
         half_open=metrics.HALF_OPEN.inc,
         ended=lambda kind: metrics.CARRIER_ERRORS.labels(kind).inc(),
         breach=lambda breach: _BREACHES[breach](),
+        stranger=Strangers("exhook"),
         failed=lambda error: logger.error("error in a service", error=error_place(error)),
     )
     if settings.carrier == "grpc":
@@ -57,22 +60,12 @@ def make_carrier(settings: Settings, service: Service, *, sockets: int | None = 
         () if sockets is not None else addresses(settings),
         limits,
         notices=notices,
-        certificates=_certificates(settings),
+        certificates=certificates_of(settings, "exhook", H2),
         intake=Intake(socket.socket(fileno=sockets)) if sockets is not None else None,
     )
 
 
-def _certificates(settings: Settings) -> Certificates | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    files = Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca, frozenset(settings.tls_client_names))
-    try:
-        return Certificates(
-            files,
-            lambda error: logger.error("certificate not reloaded; the last good one stays in use", why=str(error)),
-        )
-    except OSError as error:  # as is ssl.SSLError
-        raise OSError(
-            f"{settings.tls_cert}: cannot be used as certificate, with its key and CA ({error}); check tls_cert, "
-            "tls_key and tls_client_ca"
-        ) from None
+def take_on(carrier: Carrier, settings: Settings) -> None:
+    """Let a carrier take on the settings of its own that need no restart."""
+    if isinstance(carrier, H2Carrier):
+        carrier.admit(names_of(settings, "exhook"))

@@ -71,6 +71,8 @@ def _server(settings: Settings) -> Iterator[Finding]:
     found = list(status.findings())
     for said in found:
         yield Finding("server", "status", Grade.WRONG, said, "see exhook status, and the server's log")
+    for said in status.advice():
+        yield Finding("server", "status", Grade.ADVICE, said, "see docs/operations.md, Certificates")
     if not found:
         yield Finding("server", "status", Grade.OK, f"{len(status.workers)} workers, revision {status.revision}")
 

@@ -9,8 +9,7 @@ first imported; the supervisor sets it for itself and its workers, and serves th
 import time
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
 from exhook.series import DecisionSeries
 from store.decision import Decision, Reason
@@ -83,6 +82,19 @@ API_CALLS: Final = Counter(
     "exhook_api_calls", "Calls of the management API, by action and code (`success`, or why it was refused).",
     ["action", "code"],
 )  # fmt: skip
+API_STRANGERS: Final = Counter("exhook_api_strangers", "Callers of the management API that TLS did not let in.")
+CERTIFICATE_EXPIRES: Final = Gauge(
+    "exhook_certificate_expires_timestamp_seconds",
+    "Until when the certificate that a listener shows is good, and the CA of those who connect to it.",
+    ["listener", "file"],
+    multiprocess_mode="mostrecent",
+)
+CERTIFICATE_BROKEN: Final = Gauge(
+    "exhook_certificate_broken",
+    "1 while a listener's certificate files are broken and the last good ones are in use.",
+    ["listener"],
+    multiprocess_mode="mostrecent",
+)
 SECRET_USED: Final = Gauge(
     "exhook_secret_last_used_timestamp_seconds",
     "When a secret last let a client in, of identities that have an id and two secrets.",
@@ -156,15 +168,3 @@ def used(identity: Identity, secret_id: str, now: float) -> None:
             return
         series = _USED[named] = SECRET_USED.labels(*named)
     series.set(now)
-
-
-def serve(host: str, port: int) -> int:
-    """Serve what all processes counted, at any path; the port.
-
-    Raises:
-        OSError: the address cannot be bound.
-    """
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
-    server, _ = start_http_server(port, host, registry)
-    return int(server.server_port)

@@ -10,8 +10,9 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 
-from exhook import metrics
+from exhook import metrics_port
 from exhook.carriers import addresses, preloaded
+from exhook.certificate_watch import watches
 from exhook.enforcer.enforcer import Enforcer
 from exhook.faults import CannotStart
 from exhook.forking import Zygote
@@ -140,14 +141,10 @@ class Supervisor:
             raise CannotStart(f"a worker cannot be started ({error}); see how many may run, and the memory") from None
 
     def _start_metrics(self) -> None:
-        if self.settings.metrics:
-            host, port = split_address(self.settings.metrics)
-            try:
-                logger.info("metrics", address=f"{host}:{metrics.serve(host, port)}")
-            except OSError as error:
-                raise CannotStart(
-                    f"{self.settings.metrics}: cannot serve metrics there ({error.strerror}); choose another --metrics"
-                ) from None
+        port = metrics_port.serve(self.settings)
+        if self.settings.metrics and port is not None:
+            host, _ = split_address(self.settings.metrics)
+            logger.info("metrics", address=f"{host}:{port}", tls=self.settings.metrics_tls_cert is not None)
 
     async def _start_api(self) -> None:
         if self.settings.api is None:
@@ -176,6 +173,9 @@ class Supervisor:
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         self._keep_doing(self._policy.watch())
         self._keep_doing(self._enforcer.run())
+        asked = {"exhook": True, "api": self.settings.api, "metrics": self.settings.metrics}
+        for watch in watches(self.settings, (listener for listener, serves in asked.items() if serves)):
+            self._keep_doing(watch.run())
 
     def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -15,13 +15,13 @@ from exhook.listeners import ListenerRule
 PREFIX: Final = "EXHOOK_"
 RESTART_ONLY: Final = (
     "db", "listen", "insecure", "workers", "carrier", "with_broker", "metrics", "emqx", "seal_key_file",
-    "unix_socket", "tls_cert", "tls_key", "tls_client_ca", "tls_client_names",
-    "api", "api_tls_cert", "api_tls_key", "max_message_bytes", "max_metadata_bytes", "half_open_seconds",
-    "hash_threads", "hash_queue", "verified_seconds",
+    "unix_socket", "tls_cert", "tls_key", "tls_client_ca", "metrics_tls_cert", "metrics_tls_key",
+    "metrics_tls_client_ca", "api", "api_tls_cert", "api_tls_key", "api_tls_client_ca", "max_message_bytes",
+    "max_metadata_bytes", "half_open_seconds", "hash_threads", "hash_queue", "verified_seconds",
 )  # fmt: skip
 """Settings that SIGHUP does not change."""
 
-FILE_ALONE: Final = frozenset({"listeners", "emqx", "tls_client_names"})
+FILE_ALONE: Final = frozenset({"listeners", "emqx", "tls_client_names", "api_tls_client_names"})
 """Settings that no single word can say: tables of the settings file."""
 
 
@@ -45,12 +45,15 @@ class Settings(BaseModel):
         default=None, description="Who signs certificates of brokers (PEM); those without one are not let in."
     )
     tls_client_names: tuple[str, ...] = Field(
-        default=(), description="Names in certificates of brokers that are let in; left out: all that the CA signed."
+        default=(),
+        description="Names in certificates of brokers that are let in; left out: all that the CA signed. SIGHUP ends "
+        "connections whose name was taken out.",
     )
     insecure: bool = Field(
         default=False,
-        description="Let `listen`, and `api` without TLS, be other addresses than loopback. The one answers whether a "
-        "password is right to anyone who reaches it, the other is sent passwords: keep both in a private network.",
+        description="Let `listen`, `api` and `metrics` be other addresses than loopback without TLS. The first answers "
+        "whether a password is right to anyone who reaches it, the second is sent passwords: keep them in a private "
+        "network.",
     )
     listen: str = Field(
         default="127.0.0.1:9000",
@@ -75,10 +78,31 @@ class Settings(BaseModel):
         le=65535,
         description="Start the embedded MQTT broker (for trying; MQTT 3.1.1) on this port of 127.0.0.1.",
     )
-    metrics: str | None = Field(default=None, description="Serve Prometheus metrics at `ADDRESS:PORT`.")
+    # Before `metrics`, whose check asks for them.
+    metrics_tls_cert: Path | None = Field(
+        default=None, description="Certificate of the metrics port, with its chain (PEM)."
+    )
+    metrics_tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    metrics_tls_client_ca: Path | None = Field(
+        default=None, description="Who signs certificates of those who may read metrics (PEM); left out: anybody may."
+    )
+    metrics: str | None = Field(
+        default=None,
+        description="Serve Prometheus metrics at `ADDRESS:PORT`; loopback alone, unless it has a certificate.",
+    )
     # Before `api`, whose check asks for them.
     api_tls_cert: Path | None = Field(default=None, description="Certificate chain of the management API (PEM).")
     api_tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    api_tls_client_ca: Path | None = Field(
+        default=None,
+        description="Who signs certificates of the API's callers (PEM); those without one are not let in. Calls are "
+        "signed all the same.",
+    )
+    api_tls_client_names: tuple[str, ...] = Field(
+        default=(),
+        description="Names in certificates of callers that are let in; left out: all that the CA signed. SIGHUP ends "
+        "connections whose name was taken out.",
+    )
     api: str | None = Field(
         default=None,
         description="Serve the management API at `ADDRESS:PORT`; loopback alone, unless it has a certificate.",
@@ -176,31 +200,29 @@ class Settings(BaseModel):
             raise ValueError("calls without TLS; leave out tls_cert, or attach a broker that has it")
         return value
 
-    @field_validator("listen")
+    @field_validator("listen", "metrics", "api")
     @classmethod
-    def _whole_tls(cls, value: str, others: ValidationInfo) -> str:
-        given = {name for name in ("tls_cert", "tls_key", "tls_client_ca", "tls_client_names") if others.data.get(name)}
+    def _whole_tls(cls, value: str | None, others: ValidationInfo) -> str | None:
+        prefix = "" if others.field_name == "listen" else f"{others.field_name}_"
         for name, needed in (
             ("tls_cert", "tls_key"),
             ("tls_key", "tls_cert"),
             ("tls_client_ca", "tls_cert"),
             ("tls_client_names", "tls_client_ca"),
         ):
-            if name in given and needed not in given:
-                raise ValueError(f"cannot have {name} without {needed}; set both or neither")
+            if others.data.get(prefix + name) and not others.data.get(prefix + needed):
+                raise ValueError(f"cannot have {prefix}{name} without {prefix}{needed}; set both or neither")
         return value
 
-    @field_validator("api")
+    @field_validator("metrics", "api")
     @classmethod
-    def _secret_api(cls, value: str | None, others: ValidationInfo) -> str | None:
-        certificate, key = others.data.get("api_tls_cert"), others.data.get("api_tls_key")
-        if value is None:
-            return None
-        if (certificate is None) != (key is None):
-            raise ValueError("has a certificate without a key, or a key without a certificate; give both or neither")
-        if certificate is None and not others.data.get("insecure", True) and not is_loopback(split_address(value)[0]):
+    def _closed_or_encrypted(cls, value: str | None, others: ValidationInfo) -> str | None:
+        certificate = f"{others.field_name}_tls_cert"
+        if value is None or others.data.get(certificate) or others.data.get("insecure", True):
+            return value
+        if not is_loopback(split_address(value)[0]):
             raise ValueError(
-                "is reached from other machines, unencrypted; give it --api-tls-cert and --api-tls-key, "
+                f"is reached from other machines, unencrypted; give it {certificate} and {others.field_name}_tls_key, "
                 "listen on 127.0.0.1, or say --insecure where the network is private"
             )
         return value

@@ -14,7 +14,7 @@ from exhook.settings import FILE_ALONE, PREFIX, RESTART_ONLY, Settings
 WITHOUT_FLAG: Final = frozenset({
     *FILE_ALONE, "api_rate", "decision_level", "poll_ms", "hash_threads", "hash_queue", "verified_seconds",
     "max_message_bytes", "max_metadata_bytes", "half_open_seconds", "drain_seconds", "tls_cert", "tls_key",
-    "tls_client_ca",
+    "tls_client_ca", "metrics_tls_cert", "metrics_tls_key", "metrics_tls_client_ca", "api_tls_client_ca",
 })  # fmt: skip
 """Settings that seldom change: no flag of `exhook serve`, only variable and file."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from exhook.certificate_state import STALE_MS, WORD, findings
 from exhook.revoking import Revoking
 from store.changes import Revision, revisions
 from store.database import Database
@@ -94,12 +95,23 @@ class Status:
             yield f"the policy was not applied: {printable(str(broken.value.get('why', '')))}"
         if self.revoking:
             yield from self.revoking.findings()
+        yield from (said for wrong, said in self._certificates() if wrong)
+
+    def advice(self) -> Iterator[str]:
+        """What will be a finding one day."""
+        yield from (said for wrong, said in self._certificates() if not wrong)
+
+    def _certificates(self) -> Iterator[tuple[bool, str]]:
+        for name, said in self.said.items():
+            if name.startswith(WORD) and self.at - said.at <= STALE_MS:
+                yield from findings(name.removeprefix(WORD), said.value, self.at)
 
     def as_json(self) -> dict[str, Any]:
         newest = self.newest
         return {
             "ok": not list(self.findings()),
             "findings": list(self.findings()),
+            "advice": list(self.advice()),
             "store": {
                 "path": self.store,
                 "environment": self.environment or None,
@@ -138,6 +150,8 @@ class Status:
             yield f"cluster    {line}"
         for finding in self.findings():
             yield f"!          {finding}"
+        for advice in self.advice():
+            yield f"-          {advice}"
 
 
 def _word(said: Said | None) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from exhook import metrics
 from exhook.bridge import Bridge
-from exhook.carriers import make_carrier
+from exhook.carriers import make_carrier, take_on
 from exhook.child import lines, say
 from exhook.decider import Decider
 from exhook.denials import Noted, write
@@ -105,6 +105,7 @@ class Worker:
         self.decider.listeners = Listeners(settings.listeners)
         self.decider.instance = settings.instance
         self.hooks.log = decision_log(settings)
+        take_on(self.carrier, settings)
 
     async def _follow(self) -> None:
         """Take notice of commits, and say by which revision this process decides."""

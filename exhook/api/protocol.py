@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,8 +25,10 @@ class BoundedProtocol(HttpToolsProtocol):
     most_connections: ClassVar[int] = MOST_CONNECTIONS
     head_seconds: ClassVar[float] = HEAD_SECONDS
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, stranger: Callable[[Any], bool] = lambda _: False, **named: Any) -> None:
+        """`stranger` says of a transport whether its peer is not to be let in."""
         super().__init__(*arguments, **named)
+        self._stranger = stranger
         self._head = 0
         """Bytes of a head that is not complete."""
         self._in_body = False
@@ -33,7 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its parent has it
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
+        if len(self.connections) > self.most_connections or self._stranger(transport):
             transport.abort()
             return
         self._send_at_once()

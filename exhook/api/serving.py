@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import socket
-import ssl
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,11 +11,14 @@ from typing import Final
 import uvicorn
 
 from exhook.api.api import Api
+from exhook.api.entrance import Entrance
 from exhook.api.http import application
 from exhook.api.in_force import PATIENCE
 from exhook.api.protocol import BoundedProtocol
+from exhook.certificate_files import certificates_of, names_of
 from exhook.faults import CannotStart
-from exhook.settings import Settings, split_address
+from exhook.settings import Settings
+from exhook.transport.certificates import HTTP
 from store.clock import Clock, now_ms
 from store.seal import SealKeys
 
@@ -43,31 +44,50 @@ class ApiServer:
         self._make = partial(Api, settings, keys, clock=clock, patience=patience)
         self._api: Api | None = None
         self._server: _Quiet | None = None
+        self._entrance: Entrance | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Begin to serve; the port.
 
         Raises:
-            CannotStart: the address is taken, or certificate and key cannot be read.
+            CannotStart: the address is taken, or certificate, key and CA cannot be used.
             StoreUnavailable: the runtime file cannot be opened.
         """
-        _check_certificate(self.settings)
-        listening = _bound(self.settings)
+        if self.settings.api is None:
+            raise CannotStart("no address for the API; give one by --api ADDRESS:PORT, or EXHOOK_API")
+        try:
+            certificates = certificates_of(self.settings, "api", HTTP)
+        except OSError as error:
+            raise CannotStart(str(error)) from None
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
             # It would log tracebacks, whose frames may show what a request held.
             logging.getLogger(name).disabled = True
-        self._api = self._make()
-        self._server = _Quiet(_config(self.settings, self._api))
-        self._serving = asyncio.create_task(self._server.serve([listening]))
-        while not self._server.started:
+        server = self._server = _Quiet(_config(self.settings))
+        try:
+            self._entrance = Entrance(self.settings.api, server, certificates)
+        except OSError as error:
+            raise CannotStart(
+                f"{self.settings.api}: the API cannot listen there ({error.strerror}); choose another --api"
+            ) from None
+        try:
+            self._api = self._make()
+        except BaseException:
+            self._entrance.close()
+            raise
+        server.config.app = application(self._api)
+        self._serving = asyncio.create_task(server.serve(sockets=[]))
+        while not server.started:
             if self._serving.done():
                 raise CannotStart(f"{self.settings.api}: the API did not come to serve")
             await asyncio.sleep(0.005)
-        return int(listening.getsockname()[1])
+        self._entrance.open()
+        return self._entrance.port
 
     async def stop(self) -> None:
         """Take no new call; those under way get `drain_seconds`."""
+        if self._entrance:
+            self._entrance.close()
         if self._server and self._serving:
             self._server.should_exit = True
             await asyncio.wait([self._serving])
@@ -81,6 +101,8 @@ class ApiServer:
         self.settings = settings
         if self._api:
             self._api.reload(settings)
+        if self._entrance:
+            self._entrance.admit(names_of(settings, "api"))
 
 
 def take_turns() -> None:
@@ -91,34 +113,9 @@ def take_turns() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def _bound(settings: Settings) -> socket.socket:
-    if settings.api is None:
-        raise CannotStart("no address for the API; give one by --api ADDRESS:PORT, or EXHOOK_API")
-    host, port = split_address(settings.api)
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise CannotStart(
-            f"{settings.api}: the API cannot listen there ({error.strerror}); choose another --api"
-        ) from None
-
-
-def _check_certificate(settings: Settings) -> None:
-    """See that certificate and key can be used, before anything is opened."""
-    if settings.api_tls_cert is None:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.api_tls_cert, settings.api_tls_key)
-    except OSError as error:
-        raise CannotStart(
-            f"{settings.api_tls_cert}: certificate and key cannot be used ({error.strerror or 'no PEM'}); "
-            "see --api-tls-cert and --api-tls-key"
-        ) from None
-
-
-def _config(settings: Settings, api: Api) -> uvicorn.Config:
+def _config(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        application(api),
+        "",  # told when there is one
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
@@ -129,6 +126,4 @@ def _config(settings: Settings, api: Api) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-        ssl_certfile=settings.api_tls_cert,
-        ssl_keyfile=settings.api_tls_key,
     )

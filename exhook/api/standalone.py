@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 
 from exhook.api.serving import ApiServer, take_turns
+from exhook.certificate_watch import watches
 from exhook.logs import configure, logger
 from exhook.settings import InvalidSettings, Settings, split_address
 from store.seal import SealKeys
@@ -32,10 +33,13 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         tls=settings.api_tls_cert is not None,
         store=str(settings.db),
     )
+    watching = [loop.create_task(watch.run()) for watch in watches(settings, ["api"])]
     try:
         await stopping.wait()
         logger.info("draining")
     finally:
+        for task in watching:
+            task.cancel()
         await server.stop()
     logger.info("stopped")
 

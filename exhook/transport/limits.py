@@ -73,6 +73,8 @@ class Notices:
     ended: Callable[[str], None] = _ignore
     """A call ended with a status: `refused` by the service, or `no_message`."""
     breach: Callable[[Breach], None] = _ignore
+    stranger: Callable[[str], None] = _ignore
+    """Why a peer was not let in by TLS: a word of the library's, or the names that its certificate has."""
     failed: Callable[[BaseException], None] = _ignore
     """A service raised what is no refusal; the call ended with INTERNAL."""
     connections: Callable[[int], None] = _ignore

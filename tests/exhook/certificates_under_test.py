@@ -1,6 +1,7 @@
 """A certificate authority of the test's own."""
 
 import datetime as dt
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,11 @@ class Pair:
 
     certificate: Path
     key: Path
+
+    def replace(self, other: "Pair") -> None:
+        """Put other files in the place of these, as whoever renews a certificate does."""
+        other.key.replace(self.key)
+        other.certificate.replace(self.certificate)
 
     @property
     def pem(self) -> tuple[bytes, bytes]:
@@ -40,12 +46,14 @@ class Authority:
         self.certificate = folder / f"{name}.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str, file: str | None = None) -> Pair:
-        """A certificate for `name`, which is good for 127.0.0.1 and localhost, too."""
+    def sign(self, name: str, file: str | None = None, *, until: dt.timedelta = DAY) -> Pair:
+        """A certificate for `name`, which is good for 127.0.0.1 and localhost, too; `until` counts from now."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName(name), x509.DNSName("localhost")])
+        names = x509.SubjectAlternativeName(
+            [x509.DNSName(name), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        )
         certificate = (
-            _builder(_name(name), self._subject, key)
+            _builder(_name(name), self._subject, key, until)
             .add_extension(names, critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -64,7 +72,9 @@ def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, until: dt.timedelta = DAY
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -72,5 +82,5 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW - DAY)
-        .not_valid_after(NOW + DAY)
+        .not_valid_after(NOW + until)
     )

@@ -89,7 +89,8 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
         ({"api": "0.0.0.0:80"}, "is reached from other machines, unencrypted"),
         ({"api": "[::]:80"}, "is reached from other machines, unencrypted"),
         ({"api": "127.0.0.1"}, "is no ADDRESS:PORT"),
-        ({"api": "127.0.0.1:80", "api_tls_key": Path("k")}, "a key without a certificate"),
+        ({"api": "127.0.0.1:80", "api_tls_key": Path("k")}, "cannot have api_tls_key without api_tls_cert"),
+        ({"api": "127.0.0.1:80", "api_tls_client_ca": Path("a")}, "cannot have api_tls_client_ca without api_tls_cert"),
         ({"api_rate": "-1"}, "greater than or equal to 0"),
     ],
 )

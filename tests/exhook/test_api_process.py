@@ -215,7 +215,7 @@ def test_by_itself_it_serves_the_same_store_and_outlives_the_server(server: Serv
     [
         ((), "no address for the API"),
         (("--api", "0.0.0.0:0"), "is reached from other machines, unencrypted"),
-        (("--api", "127.0.0.1:0", "--api-tls-cert", "missing"), "a certificate without a key"),
+        (("--api", "127.0.0.1:0", "--api-tls-cert", "missing"), "cannot have api_tls_cert without api_tls_key"),
         (("--api", "127.0.0.1:0", "--api-tls-cert", "missing", "--api-tls-key", "missing"), "cannot be used"),
         (("--api", "nowhere"), "is no ADDRESS:PORT"),
     ],

@@ -1,25 +1,17 @@
-"""The management API on a port: replays, limits, faults of the store, hostile peers, TLS."""
+"""The management API on a port: replays, limits, faults of the store, hostile peers."""
 
 import asyncio
 import http.client
 import json
 import os
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alibabacloud_tea_openapi.exceptions import ThrottlingException
 from api_under_test import INSTANCE, SECRET, Said, Sdk, Signed, access_key, make_store, send
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from server_under_test import PATIENCE
 from worker_under_test import Store
 
@@ -393,49 +385,6 @@ async def test_calls_under_way_are_answered_at_the_end(serve: Serve, store: Stor
             await asyncio.sleep(0.2)
         assert (await asking).status == 200
         await stopping
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    files = tmp_path / "api.pem", tmp_path / "api.key"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ))  # fmt: skip
-    return files
-
-
-async def test_tls(serve: Serve, certificate: tuple[Path, Path]) -> None:
-    async with serve(api_tls_cert=certificate[0], api_tls_key=certificate[1]) as served:
-        sdk = Sdk(served.port, protocol="https", ca=str(certificate[0]))
-        assert (await asyncio.to_thread(sdk, "QueryCustomAuthIdentity", Size=1))["Code"] == 200
-        with pytest.raises((ConnectionError, http.client.HTTPException)):
-            await served.send(Signed())
-        context = ssl.create_default_context(cafile=str(certificate[0]))
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        with socket.create_connection(("127.0.0.1", served.port)) as plain:
-            secured = await asyncio.to_thread(context.wrap_socket, plain, server_hostname="127.0.0.1")
-            assert secured.version() == "TLSv1.2"
-            secured.close()
-
-
-async def test_a_certificate_that_cannot_be_used_is_named(serve: Serve, certificate: tuple[Path, Path]) -> None:
-    certificate[1].write_text("no key")
-    for files in (certificate, (certificate[0], Path("missing"))):
-        with pytest.raises(CannotStart, match=r"api\.pem"):
-            async with serve(api_tls_cert=files[0], api_tls_key=files[1]):
-                pass
 
 
 async def test_an_address_that_is_taken_is_named(serve: Serve) -> None:

@@ -4,23 +4,23 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from certificates_under_test import Authority, Pair
+from certificates_under_test import DAY, Authority, Pair
 from grpc import aio
 from server_under_test import becomes
 from test_hostile import raw
 
+from exhook.transport import certificates as certificates_module
 from exhook.transport.call import Call
-from exhook.transport.h2 import certificates as certificates_module
+from exhook.transport.certificates import Certificates, Files
 from exhook.transport.h2.acceptor import Intake
 from exhook.transport.h2.carrier import H2Carrier
-from exhook.transport.h2.certificates import Certificates, Files
 from exhook.transport.h2.frames import PREFACE, SETTINGS, frame
 from exhook.transport.limits import Breach, Limits, Notices
 
@@ -46,6 +46,7 @@ class Carried:
         self.carrier = carrier
         self.port = port
         self.breaches: Counter[Breach] = Counter()
+        self.strangers: list[str] = []
         self.open = 0
 
     async def ask(self, channel: aio.Channel, body: bytes = b"", seconds: float = 5.0) -> bytes:
@@ -57,12 +58,15 @@ class Carried:
 async def carried(*more: str, certificates: Certificates | None = None, **limits: Any) -> AsyncIterator[Carried]:
     said: list[Carried] = []
     breaches: Counter[Breach] = Counter()
+    strangers: list[str] = []
     notices = Notices(
-        breach=lambda breach: breaches.update([breach]), connections=lambda count: setattr(said[0], "open", count)
+        breach=lambda breach: breaches.update([breach]),
+        connections=lambda count: setattr(said[0], "open", count),
+        stranger=strangers.append,
     )
     carrier = H2Carrier(Echo(), ("127.0.0.1:0", *more), Limits(**limits), notices=notices, certificates=certificates)
     said.append(Carried(carrier, await carrier.start()))
-    said[0].breaches = breaches
+    said[0].breaches, said[0].strangers = breaches, strangers
     yield said[0]
     await carrier.stop(0.2)
 
@@ -83,10 +87,8 @@ class TestTls:
         return Authority(tmp_path)
 
     @staticmethod
-    def served(
-        pair: Pair, *names: str, ca: Path | None = None, broken: Callable[[Exception], None] = print
-    ) -> Certificates:
-        return Certificates(Files(pair.certificate, pair.key, ca, frozenset(names)), broken)
+    def served(pair: Pair, *names: str, ca: Path | None = None) -> Certificates:
+        return Certificates(Files(pair.certificate, pair.key, ca), names=frozenset(names))
 
     async def test_calls_are_encrypted(self, authority: Authority) -> None:
         async with carried(certificates=self.served(authority.sign("server"))) as one:
@@ -141,25 +143,69 @@ class TestTls:
         self, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(certificates_module, "_LOOK_SECONDS", 0.0)
-        broken: list[Exception] = []
         pair = authority.sign("server")
         renewed = Authority(tmp_path, "renewed")
-        async with carried(certificates=self.served(pair, broken=broken.append)) as one:
+        served = self.served(pair)
+        async with carried(certificates=served) as one:
             async with secure(one.port, authority) as old:
                 assert await one.ask(old)
                 pair.certificate.write_bytes(b"half a file")
                 async with secure(one.port, authority) as channel:
                     assert await one.ask(channel)
-                assert len(broken) == 1
+                assert served.broken == "no PEM, or a key with a passphrase"
                 other = renewed.sign("server", "server-2")
                 other.key.replace(pair.key)
                 other.certificate.replace(pair.certificate)
                 async with secure(one.port, renewed) as channel:
                     assert await one.ask(channel)
+                assert served.broken == ""
                 assert await one.ask(old)  # the connection stands
             async with secure(one.port, authority) as channel:
                 with pytest.raises(aio.AioRpcError):
                     await one.ask(channel, seconds=1.0)
+
+    async def test_names_that_are_taken_out_end_their_connections(self, authority: Authority) -> None:
+        served = self.served(authority.sign("server"), "broker-1", "broker-2", ca=authority.certificate)
+        async with (
+            carried(certificates=served) as one,
+            secure(one.port, authority, authority.sign("broker-1")) as first,
+            secure(one.port, authority, authority.sign("broker-2")) as second,
+        ):
+            assert await one.ask(first)
+            assert await one.ask(second)
+            one.carrier.admit(frozenset({"broker-2"}))
+            await becomes(lambda: one.open == 1)
+            assert await one.ask(second)
+            with pytest.raises(aio.AioRpcError):
+                await one.ask(first, seconds=1.0)
+            assert one.strangers[0] == "no name that is let in: broker-1, localhost"
+
+    async def test_an_expired_certificate_is_refused_and_said_so(self, authority: Authority) -> None:
+        served = self.served(authority.sign("server"), ca=authority.certificate)
+        async with carried(certificates=served) as one:
+            async with secure(one.port, authority, authority.sign("broker-1", until=-DAY / 2)) as channel:
+                with pytest.raises(aio.AioRpcError):
+                    await one.ask(channel, seconds=1.0)
+            await becomes(lambda: "certificate of the peer: certificate has expired" in one.strangers)
+
+    async def test_a_session_is_not_resumed_where_clients_show_certificates(self, authority: Authority) -> None:
+        """Else one whose certificate has expired could go on for as long as the session lives."""
+        shown = authority.sign("broker-1")
+        served = self.served(authority.sign("server"), ca=authority.certificate)
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        context.load_cert_chain(shown.certificate, shown.key)
+        context.set_alpn_protocols(["h2"])
+        async with carried(certificates=served) as one:
+
+            def connect() -> bool:
+                with (
+                    socket.create_connection(("127.0.0.1", one.port)) as plain_socket,
+                    context.wrap_socket(plain_socket, server_hostname="localhost") as tls,
+                ):
+                    tls.recv(1)
+                    return tls.session is not None and tls.session.has_ticket
+
+            assert not await asyncio.to_thread(connect)
 
     def test_files_that_cannot_be_read_are_told_at_once(self, authority: Authority) -> None:
         pair = authority.sign("server")

@@ -171,6 +171,26 @@ class TestMistakes:
         assert load_settings({"listen": address, "insecure": True}, {}).listen == address
         assert load_settings({"listen": address}, {"EXHOOK_INSECURE": "true"}).listen == address
 
+    @pytest.mark.parametrize("address", ["0.0.0.0:9464", "192.168.1.7:9464", "[::]:9464", "example.net:9464"])
+    @pytest.mark.parametrize("listener", ["api", "metrics"])
+    def test_nobody_else_reads_or_calls_in_the_clear_but_where_it_is_said(self, listener: str, address: str) -> None:
+        (sentence,) = mistakes({listener: address})
+        assert f"--{listener}: '{address}' is reached from other machines, unencrypted" in sentence
+        pair = {f"{listener}_tls_cert": "c", f"{listener}_tls_key": "k"}
+        for leave in (pair, {"insecure": True}):
+            assert getattr(load_settings({listener: address, **leave}, {}), listener) == address
+
+    @pytest.mark.parametrize("listener", ["api", "metrics"])
+    @pytest.mark.parametrize(
+        ("given", "missing"), [("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert")]
+    )
+    def test_half_of_tls_is_none(self, listener: str, given: str, missing: str) -> None:
+        (sentence,) = mistakes({listener: "127.0.0.1:1", f"{listener}_{given}": "x"})
+        assert sentence == (
+            f"--{listener}: '127.0.0.1:1' cannot have {listener}_{given} without {listener}_{missing}; "
+            "set both or neither"
+        )
+
     @pytest.mark.parametrize(
         ("said", "sentence"),
         [
@@ -267,9 +287,11 @@ class TestReload:
             "half_open_seconds": 1.0, "drain_seconds": 1.0, "carrier": "h2", "unix_socket": Path("x"),
             "decisions_sample": 0.5, "emqx": (EmqxCluster(name="x", url="http://127.0.0.1:1"),),
             "api": "127.0.0.1:1", "api_tls_cert": Path("x"), "api_tls_key": Path("x"), "api_rate": 1.0,
+            "api_tls_client_ca": Path("x"), "api_tls_client_names": ("x",), "metrics_tls_cert": Path("x"),
+            "metrics_tls_key": Path("x"), "metrics_tls_client_ca": Path("x"),
         }  # fmt: skip
-        tls = {"tls_cert": Path("x"), "tls_key": Path("x"), "tls_client_ca": Path("x"), "tls_client_names": ("x",)}
-        assert other.keys() | tls.keys() == Settings.model_fields.keys()
+        tls = {"tls_cert": Path("x"), "tls_key": Path("x"), "tls_client_ca": Path("x")}
+        assert other.keys() | tls.keys() | {"tls_client_names"} == Settings.model_fields.keys()
         kept = Settings(carrier="h2", **tls).kept_until_restart(running)  # type: ignore[arg-type]
         assert all(getattr(kept, name) == getattr(running, name) for name in tls)
         kept = Settings(**other).kept_until_restart(running)

@@ -7,9 +7,9 @@ from time import monotonic
 from typing import Final
 
 from exhook.transport.call import Service
+from exhook.transport.certificates import Certificates, why_refused
 from exhook.transport.h2.acceptor import Intake
 from exhook.transport.h2.answers import Answers
-from exhook.transport.h2.certificates import Certificates
 from exhook.transport.h2.connection import Connection
 from exhook.transport.h2.listening import Listener
 from exhook.transport.limits import Breach, Limits, Notices
@@ -43,6 +43,8 @@ class H2Carrier:
         self._answerers = dict.fromkeys(service.paths, service.answer)
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
+        self._proven: dict[Connection, ssl.SSLObject] = {}
+        """What those that speak TLS have shown."""
         self._greeting: set[asyncio.Task[None]] = set()
         """TLS handshakes under way."""
         self._ticking: asyncio.TimerHandle | None = None
@@ -76,6 +78,14 @@ class H2Carrier:
         self._greeting.add(task)
         task.add_done_callback(self._greeting.discard)
 
+    def admit(self, names: frozenset[str]) -> None:
+        """Let in peers whose certificate has one of these names, from now on; others that are connected are not."""
+        if self._certificates is None or self._certificates.names == names:
+            return
+        self._certificates.names = names
+        for connection, tls in tuple(self._proven.items()):
+            self._judge(connection, tls)
+
     async def stop(self, grace: float) -> None:
         """Accept no more; let calls under way end, `grace` seconds; then end."""
         self._close_listeners()
@@ -103,7 +113,9 @@ class H2Carrier:
                 ssl=context,
                 ssl_handshake_timeout=self._limits.greeting_seconds if context else None,
             )
-        except (ssl.SSLError, OSError):  # the peer's doing, not ours; a timeout, too, is an OSError
+        except (ssl.SSLError, OSError) as error:  # the peer's doing, not ours; a timeout, too, is an OSError
+            if context:
+                self._notices.stranger(why_refused(error))
             self._notices.breach(Breach.TLS if context else Breach.BROKEN)
             self._released()
 
@@ -114,12 +126,19 @@ class H2Carrier:
         self._connections.add(connection)
         self._notices.connections(len(self._connections))
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None and self._certificates and not self._certificates.admit(tls):
+        if tls is not None:
+            self._proven[connection] = tls
+            self._judge(connection, tls)
+
+    def _judge(self, connection: Connection, tls: ssl.SSLObject) -> None:
+        if self._certificates and (why := self._certificates.stranger(tls)):
+            self._notices.stranger(why)
             self._notices.breach(Breach.TLS)
             connection.close()
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._proven.pop(connection, None)
         self._notices.connections(len(self._connections))
         self._released()
         self._changed.set()
