@@ -144,7 +144,7 @@ class _WhatCanBeHad:
     """Secrets as far as they can be had here: who may publish what does not hang on them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._sources = SecretSources(os.environ, settings.secrets_dir, settings.allow_env)
+        self._sources = SecretSources(os.environ, settings.secrets_dir, settings.allow_env, settings.private_files)
         self._missing: dict[bytes, UnresolvedSecret] = {}
 
     def missing_of(self, record: Record | None) -> UnresolvedSecret | None:

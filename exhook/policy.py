@@ -96,7 +96,9 @@ class PolicyFiles:
             self._applied = await asyncio.to_thread(files_state, self._paths)
             if self.settings.policy is None:
                 return
-            sources = SecretSources(os.environ, self.settings.secrets_dir, self.settings.allow_env)
+            sources = SecretSources(
+                os.environ, self.settings.secrets_dir, self.settings.allow_env, self.settings.private_files
+            )
             applied = await asyncio.to_thread(
                 apply_policy, self.settings.db, self._keys, [self.settings.policy], sources, actor="exhook serve"
             )

@@ -22,6 +22,7 @@ from exhook.processes import ApiProcess, BrokerProcess, ServingProcess, WorkerPr
 from exhook.settings import InvalidSettings, Settings, split_address
 from exhook.status import LOOPS
 from exhook.sweeping import Sweeper
+from exhook.systemd import Systemd
 from exhook.transport.h2.acceptor import Acceptor
 from exhook.words import leave_word
 from store.database import Database
@@ -48,6 +49,7 @@ class Supervisor:
         self._api: ApiProcess | None = None
         self._broker = BrokerProcess()
         self._enforcer = Enforcer(settings, self._keys)
+        self._systemd = Systemd()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
@@ -72,8 +74,10 @@ class Supervisor:
             logger.info(
                 "serving", address=self.settings.listen, workers=len(self._workers), store=str(self.settings.db)
             )
+            self._systemd.say("READY=1", f"STATUS=serving at {self.settings.listen}")
             ready(self)
             await self._stopping.wait()
+            self._systemd.say("STOPPING=1", "STATUS=draining")
             logger.info("draining")
         finally:
             await self._stop()
@@ -173,6 +177,7 @@ class Supervisor:
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         self._keep_doing(self._policy.watch())
         self._keep_doing(self._enforcer.run())
+        self._keep_doing(self._systemd.stay_alive())
         asked = {"exhook": True, "api": self.settings.api, "metrics": self.settings.metrics}
         for watch in watches(self.settings, (listener for listener, serves in asked.items() if serves)):
             self._keep_doing(watch.run())

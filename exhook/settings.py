@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from exhook.brokers.emqx_cluster import EmqxCluster
+from exhook.credentials_directory import NoCredentials, in_credentials_directory
 from exhook.listeners import ListenerRule
 
 PREFIX: Final = "EXHOOK_"
@@ -227,6 +228,12 @@ class Settings(BaseModel):
             )
         return value
 
+    @property
+    def private_files(self) -> tuple[Path, ...]:
+        """Files with keys of the server's own."""
+        named = (self.seal_key_file, self.tls_key, self.api_tls_key, self.metrics_tls_key)
+        return tuple(file for file in (*named, *(cluster.api_key_file for cluster in self.emqx)) if file is not None)
+
     def kept_until_restart(self, running: "Settings") -> "Settings":
         """These settings, but for those that only a restart can change."""
         return self.model_copy(update={name: getattr(running, name) for name in RESTART_ONLY})
@@ -251,7 +258,10 @@ def load_settings(
         values |= found
         places |= dict.fromkeys(found, place)
     try:
+        values = {name: in_credentials_directory(value, environ) for name, value in values.items()}
         return Settings.model_validate(values)
+    except NoCredentials as error:
+        raise InvalidSettings(str(error)) from None
     except ValidationError as error:
         raise InvalidSettings(
             "\n".join(_sentence(detail, places) for detail in error.errors(include_url=False))

@@ -30,6 +30,8 @@ begins with `EXHOOK_` and names no setting is left alone, since secrets and seal
 
 Variables take the same words as the file, without quotes; the flags `--insecure` and `--allow-env` stand alone. The
 column SIGHUP says whether a running server takes on another value when it gets that signal; the rest needs a restart.
+A path may begin with `$CREDENTIALS_DIRECTORY/`: the folder in which systemd puts what a unit names by `LoadCredential=`
+([As a service](operating.md#as-a-service)).
 
 """
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -32,8 +33,14 @@ _RETRY_SECONDS: Final = 0.01
 _SIDECARS: Final = ("-wal", "-shm")
 
 
+def _shared(folder: Path) -> bool:
+    """Whether a folder is its group's to write to, and hands the group on to what is made there (mode 2770, say)."""
+    shared = stat.S_ISGID | stat.S_IWGRP
+    return folder.stat().st_mode & shared == shared
+
+
 def connect(path: Path, *, create: bool, busy_ms: int) -> sqlite3.Connection:
-    """Open the file itself; a new one is made readable by its owner alone (0600).
+    """Open the file itself; a new one is its owner's alone (0600), or also that of the group that shares its folder.
 
     Raises:
         StoreUnavailable: it does not exist and may not be made, or cannot be opened.
@@ -47,7 +54,7 @@ def connect(path: Path, *, create: bool, busy_ms: int) -> sqlite3.Connection:
                 f"{path}: there is no store; `exhook-sync apply` or `exhook serve --policy` makes one"
             )
         if not exists:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o660 if _shared(path.parent) else 0o600))
     except FileExistsError:
         pass  # another process made it in between
     except OSError as error:

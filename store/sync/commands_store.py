@@ -58,7 +58,7 @@ def plan(
     outputs = opt.outputs(output)
     consent = Consent(prune=prune, adopt=frozenset(adopt or ()))
     uncompared = no_secrets or against is not None
-    sources = ByName() if uncompared else opt.secret_sources(secrets_dir, allow_env)
+    sources = ByName() if uncompared else opt.secret_sources(secrets_dir, allow_env, seal_key_file)
     with Bars(quiet=quiet), ExitStack() as stack:
         policy = opt.policy(paths, quiet)
         database = stack.enter_context(_store_to_plan(db, against, seal_key_file, quiet=quiet))
@@ -120,7 +120,7 @@ def apply(
             db,
             keys,
             paths,
-            opt.secret_sources(secrets_dir, allow_env),
+            opt.secret_sources(secrets_dir, allow_env, seal_key_file),
             consent=consent,
             confirm=confirm if asks else None,
             progress=bars,
@@ -153,7 +153,7 @@ def drift(
     """Compare the store with the files, records that left the files included. Exits with 9 if they differ."""
     policy = opt.policy(paths, quiet)
     with Database.open(db, opt.seal_keys(seal_key_file), create=False) as database:
-        sources = opt.secret_sources(secrets_dir, allow_env)
+        sources = opt.secret_sources(secrets_dir, allow_env, seal_key_file)
         made = make_plan(database, policy, sources, prune=True, now_ms=now_ms())
     differs = bool(made.changes or made.foreign)
     if as_json:

@@ -74,7 +74,7 @@ def watch(
     Files may be edited in place, be put in another's place, or lie behind a link that is turned, as git-sync does
     it. Ends with exit 4 where a rollback holds the source.
     """
-    keys, sources = opt.seal_keys(seal_key_file), opt.secret_sources(secrets_dir, allow_env)
+    keys, sources = opt.seal_keys(seal_key_file), opt.secret_sources(secrets_dir, allow_env, seal_key_file)
     metrics = _Metrics(metrics_file)
 
     def act() -> bool:

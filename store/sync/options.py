@@ -95,8 +95,9 @@ def outputs(written: Sequence[str] | None) -> list[tuple[str, Path | None]]:
     return found
 
 
-def secret_sources(secrets_dir: Path | None, allow_env: bool) -> SecretSources:
-    return SecretSources(environ=os.environ, secrets_dir=secrets_dir, allow_env=allow_env)
+def secret_sources(secrets_dir: Path | None, allow_env: bool, seal_key_file: Path | None = None) -> SecretSources:
+    private = () if seal_key_file is None else (seal_key_file,)
+    return SecretSources(environ=os.environ, secrets_dir=secrets_dir, allow_env=allow_env, private=private)
 
 
 def policy(paths: Sequence[Path], quiet: bool) -> Policy:

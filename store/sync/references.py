@@ -50,6 +50,9 @@ class SecretSources:
     """The one folder below which files may be read; None for none."""
     allow_env: bool = False
     """Whether variables without the prefix may be read."""
+    private: tuple[Path, ...] = ()
+    """Files of this system's own (seal key, API keys), which no policy may take for a secret of its identities, though
+    they lie in the same folder, as all credentials of a service or container do."""
 
     def resolve(self, reference: SecretReference, sign_mode: SignMode) -> tuple[bytes, SecretForm]:
         """The secret, and what it is: HASH for a hash, PLAIN for a password still to be hashed, else KEY.
@@ -92,6 +95,8 @@ class SecretSources:
                 raise _unresolved(reference, f"{name!r} is not below the secrets folder; write a path relative to it")
             if not path.is_file():
                 raise _unresolved(reference, f"there is no file {name!r} in the secrets folder; put it there")
+            if any(own.exists() and path.samefile(own) for own in self.private):
+                raise _unresolved(reference, f"{name!r} in the secrets folder is a key of exhook's own; name another")
             with path.open("rb") as stream:
                 value = stream.read(MAX_BYTES + 3)
         except (OSError, RuntimeError) as wrong:  # RuntimeError: a loop of symbolic links

@@ -1,10 +1,8 @@
 """The tables of the documentation say what the code says."""
 
-import configparser
 import itertools
 import logging
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -262,31 +260,6 @@ def _logged() -> set[str]:
 
 def test_readme_counts_what_the_demo_tries() -> None:
     assert f"try {len(SCRIPT)} things" in prose(ROOT / "README.md").replace("\n", " ")
-
-
-def unit_of(program: str, command: str) -> configparser.RawConfigParser:
-    """The unit of a program, whose command line is one of its commands with options that there are."""
-    unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str  # type: ignore[assignment,method-assign] # systemd tells case apart
-    unit.read(ROOT / "deploy" / "systemd" / f"{program}.service", encoding="utf-8")
-    path, *words = shlex.split(unit["Service"]["ExecStart"])
-    options = {name for parameter in CLI[f"{program} {command}"].params for name in parameter.opts}
-    assert (path.rpartition("/")[2], words[0]) == (program, command)
-    assert {word for word in words if word.startswith("-")} <= options
-    return unit
-
-
-def test_systemd_unit_starts_the_server() -> None:
-    unit = unit_of("exhook", "serve")
-    assert unit["Service"]["ExecReload"].split()[-2:] == ["-HUP", "$MAINPID"]
-    assert int(unit["Service"]["TimeoutStopSec"]) > Settings().drain_seconds
-
-
-def test_systemd_unit_watches_the_policy() -> None:
-    unit = unit_of("exhook-sync", "watch")
-    variables = {word.partition("=")[0] for word in unit["Service"]["Environment"].split()}
-    assert variables <= {parameter.envvar for parameter in CLI["exhook-sync watch"].params if parameter.envvar}
-    assert unit["Service"]["RestartPreventExitStatus"] == str(int(ExitCode.REFUSED))
 
 
 def test_what_is_not_there_yet_is_not_there() -> None:

@@ -167,3 +167,20 @@ def test_no_repr_shows_a_secret() -> None:
         repr(sources(EXHOOK_SECRET_ONE=CANARY)) + repr(reference("literal", CANARY)) + repr(reference("hash", CANARY))
     )
     assert CANARY not in shown
+
+
+@pytest.mark.parametrize("way", ["itself", "link", "hard link", "within"])
+def test_keys_of_the_systems_own_are_no_secrets_of_a_policy(folder: Path, way: str) -> None:
+    """All credentials of a service or a container lie in one folder: whoever writes the policy must not use them."""
+    (folder / "deep").mkdir()
+    key = folder / ("deep/seal.key" if way == "within" else "seal.key")
+    key.write_text(CANARY)
+    name = {"itself": "seal.key", "within": "deep/seal.key"}.get(way, "other")
+    if way == "link":
+        (folder / name).symlink_to(key)
+    elif way == "hard link":
+        os.link(key, folder / name)
+    (folder / "meters").write_text("s")
+    here = SecretSources({}, folder, private=(folder / "absent", key))
+    assert "is a key of exhook's own" in refusal(here, reference("file", name))
+    assert here.resolve(reference("file", "meters"), SignMode.ORIGIN) == (b"s", SecretForm.KEY)
