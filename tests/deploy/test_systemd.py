@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import typer.main
 
 from exhook.cli import app as exhook_app
 from exhook.settings import PREFIX, Settings, load_settings
@@ -26,11 +25,12 @@ from store.seal import SealKeys
 from store.sync.apply import apply_policy
 from store.sync.cli import app as sync_app
 from store.sync.exit_codes import ExitCode
+from store.sync.late import whole
 from store.sync.references import SecretSources
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS: Final = ("exhook", "exhook-sync")
-COMMANDS: Final = {"exhook": typer.main.get_command(exhook_app), "exhook-sync": typer.main.get_command(sync_app)}
+COMMANDS: Final[dict[str, Any]] = {"exhook": whole(exhook_app), "exhook-sync": whole(sync_app)}
 MOST_EXPOSED: Final = {"exhook": 1.2, "exhook-sync": 0.4}
 """What `systemd-analyze security` of systemd 252 says: 0 is best, 10 worst."""
 
@@ -88,7 +88,7 @@ def test_only_the_server_has_a_network() -> None:
 def test_it_starts_a_command_with_options_that_there_are(name: str, unit: Unit) -> None:
     path, word, *words = shlex.split(unit["ExecStart"][0])
     assert path == f"/opt/exhook/bin/{name}"
-    command = COMMANDS[name].commands[word]  # type: ignore[attr-defined] # a group of commands
+    command = COMMANDS[name].commands[word]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {one for one in words if one.startswith("-")} <= options
 
@@ -98,7 +98,7 @@ def test_its_variables_are_settings_of_the_command(name: str, unit: Unit) -> Non
     known = (
         {PREFIX + one.upper() for one in Settings.model_fields}
         if name == "exhook"
-        else {parameter.envvar for parameter in COMMANDS[name].commands["watch"].params}  # type: ignore[attr-defined]
+        else {parameter.envvar for parameter in COMMANDS[name].commands["watch"].params}
     )
     variables = dict(one.split("=", 1) for one in unit["Environment"])
     assert variables.keys() <= known
