@@ -104,6 +104,12 @@ def test_alerts_say_what_mends_them(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["annotations"]["summary"]
     assert rule["annotations"]["mend"]
+    assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+
+
+def test_each_alert_has_its_section_and_no_other_does() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("\n## Alerts\n")[1].split("\n## ")[0]
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == [rule["alert"] for rule in RULES]
 
 
 def test_alerts_have_names_of_their_own() -> None:
