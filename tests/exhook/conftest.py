@@ -1,6 +1,7 @@
 """A real store, a real worker on a real socket, a real gRPC client."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,21 @@ from mosquitto_under_test import ALL_SANITIZED, built
 from worker_under_test import CARRIER, Serve, Served, Store, instance
 
 from exhook.settings import Settings
-from exhook.worker import Worker
+from exhook.worker import Worker, loop_factory
 from store.clock import Clock, now_ms
+
+ON_BOTH_LOOPS = ("test_h2_carrier", "test_h2_clients")
+
+
+Loops = dict[str, Callable[[], asyncio.AbstractEventLoop]]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Loops:
+    """The event loops of a test: asyncio's own, and uvloop as well where the carrier on it is what is tested."""
+    loops: Loops = {"asyncio": asyncio.new_event_loop}
+    if item.path.stem in ON_BOTH_LOOPS and (factory := loop_factory()):
+        loops["uvloop"] = factory
+    return loops
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from worker_under_test import Store, identity
 from exhook.transport.h2 import acceptor as acceptor_module
 from exhook.transport.h2.acceptor import Acceptor, Intake
 
+H2 = ("--carrier", "h2")
+
 
 class Taker:
     """A worker's end."""
@@ -176,7 +178,7 @@ def filled(store: Store) -> Store:
 @pytest.mark.usefixtures("filled")
 class TestServer:
     def test_eight_connections_are_spread_evenly_and_come_back(self, tmp_path: Path) -> None:
-        with Server(tmp_path, "--workers", "2", "--decisions", "all") as server, ExitStack() as stack:
+        with Server(tmp_path, *H2, "--workers", "2", "--decisions", "all") as server, ExitStack() as stack:
             brokers = [stack.enter_context(Asker(server.port)) for _ in range(8)]
             assert self._asked(server, brokers) == {"0": 4, "1": 4}
             pid = server.workers()["0"]
@@ -188,7 +190,7 @@ class TestServer:
             assert server.workers()["0"] != pid
 
     def test_a_worker_that_is_asked_to_end_loses_no_call(self, tmp_path: Path) -> None:
-        with Server(tmp_path, "--workers", "2") as server, ExitStack() as stack:
+        with Server(tmp_path, *H2, "--workers", "2") as server, ExitStack() as stack:
             brokers = [stack.enter_context(Asker(server.port)) for _ in range(4)]
             assert all(broker.connects("c", "alice", b"right") for broker in brokers)
             os.kill(server.workers()["0"], SIGTERM)
@@ -197,9 +199,9 @@ class TestServer:
 
     def test_a_path_serves_as_well(self, tmp_path: Path) -> None:
         path = tmp_path / "exhook.sock"
-        with Server(tmp_path, "--unix-socket", str(path)) as server, Asker(f"unix:{path}") as broker:
+        with Server(tmp_path, *H2, "--unix-socket", str(path)) as server, Asker(f"unix:{path}") as broker:
             assert broker.connects("c", "alice", b"right")
-            second = Server(tmp_path, "--unix-socket", str(path))
+            second = Server(tmp_path, *H2, "--unix-socket", str(path))
             assert second.ended() == 64
             assert f"{path}: cannot listen there" in second.said
             assert "--unix-socket" in second.said

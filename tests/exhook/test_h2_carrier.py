@@ -223,6 +223,19 @@ class TestTls:
             writer.close()
 
 
+class TestAddresses:
+    @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+    async def test_all_addresses_of_ipv6_are_all_addresses(self) -> None:
+        carrier = H2Carrier(Echo(), ("[::]:0",), Limits())
+        one = Carried(carrier, await carrier.start())
+        try:
+            async with plain(one.port) as four, plain(f"[::1]:{one.port}") as six:
+                assert (await one.ask(four)).startswith(b"ipv4:127.0.0.1:")
+                assert (await one.ask(six)).startswith(b"ipv6:[::1]:")
+        finally:
+            await carrier.stop(0.2)
+
+
 class TestPaths:
     async def test_a_path_is_listened_at_as_well_without_tls(self, tmp_path: Path) -> None:
         path = tmp_path / "exhook.sock"

@@ -6,6 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from exhook.transport.call import Call
+from exhook.transport.h2.answers import prefixed
 from exhook.transport.h2.frames import DATA, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, Code, frame
 from exhook.transport.limits import Breach
 
@@ -15,6 +16,14 @@ INITIAL_WINDOW = 4
 def big(call: Call) -> bytes:
     """As many bytes as were asked for."""
     return bytes(int(call.body))
+
+
+def in_pieces(stream: int, message: bytes, *, ended: bool) -> list[bytes]:
+    """DATA of a message; where it is not ended, its last byte is missing."""
+    data = prefixed(message) if ended else prefixed(message)[:-1]
+    places = range(0, len(data), 16_000)
+    last = places[-1]
+    return [frame(DATA, END_STREAM if ended and at == last else 0, stream, data[at : at + 16_000]) for at in places]
 
 
 def sent(peer: Peer) -> dict[int, int]:
@@ -170,8 +179,8 @@ class TestMessages:
 
     def test_more_than_the_connection_window_ends_it(self) -> None:
         peer = Peer(held_bytes=100_000, message_bytes=50_000)
-        for stream in range(1, 21, 2):
-            peer.send(peer.headers(stream), frame(DATA, 0, stream, b"\0\0\0\xc3\x50" + bytes(16_000)))
+        part = b"\0\0\0\xc3\x50" + bytes(16_000)
+        peer.send(*(peer.headers(stream) + frame(DATA, 0, stream, part) for stream in range(1, 21, 2)))
         assert peer.end() is Code.FLOW_CONTROL_ERROR
         assert peer.breaches == {Breach.HELD: 1}
 
@@ -179,7 +188,7 @@ class TestMessages:
         peer = Peer(held_bytes=1_000_000, message_bytes=400_000)
         window = 1_000_000
         stream = 1
-        while window > 20_000:
+        while window > 40_000:
             peer.send(peer.headers(stream), frame(DATA, 0, stream, b"\0\0\6\0\0" + bytes(16_000)))
             window -= 16_005
             stream += 2
@@ -189,6 +198,55 @@ class TestMessages:
         assert peer.half_open == (stream - 1) // 2
         updates = [one for one in peer.read() if one.kind == WINDOW_UPDATE]
         assert sum(int.from_bytes(one.payload) for one in updates) >= 900_000
+
+    def test_what_is_given_back_late_is_given_back(self) -> None:
+        """Messages that are not whole hold more than half of the window, and the peer waits for the rest."""
+        peer = Peer(held_bytes=100_000, message_bytes=50_000)
+        peer.send(peer.headers(1), *in_pieces(1, bytes(40_000), ended=False))
+        peer.send(peer.headers(3), *in_pieces(3, bytes(30_000), ended=False))
+        peer.read()
+        peer.send(peer.headers(5), *in_pieces(5, bytes(29_000), ended=True))
+        assert [int.from_bytes(one.payload) for one in peer.read() if one.kind == WINDOW_UPDATE] == [29_005]
+
+    def test_messages_that_leave_no_room_for_their_rest_are_fewer_then(self) -> None:
+        """None could become whole: those that came last are refused, and the others go on."""
+        peer = Peer(held_bytes=100_000, message_bytes=50_000)
+        for stream in range(1, 21, 2):
+            peer.send(peer.headers(stream), frame(DATA, 0, stream, prefixed(bytes(40_000))[:10_000]))
+        assert peer.statuses() == {17: 8, 15: 8, 13: 8}
+        assert peer.breaches == {Breach.HELD: 3}
+        assert set(peer.connection._calls.streams) == {1, 3, 5, 7, 9, 11, 19}
+
+    @hypothesis_settings(deadline=None)
+    @given(st.lists(st.integers(0, 50_000), min_size=1, max_size=30), st.integers(100, 16_000))
+    def test_whoever_heeds_the_window_gets_all_answers(self, sizes: list[int], piece: int) -> None:
+        """A client that sends all of its messages at once, a piece of each in turn, while the windows let it."""
+        peer = Peer(lambda _: b"", held_bytes=100_000, message_bytes=50_000)
+        window, ended = 100_000, dict[int, int]()
+        to_send = {1 + 2 * number: memoryview(prefixed(bytes(size))) for number, size in enumerate(sizes)}
+        peer.send(*(peer.headers(stream) for stream in to_send))
+        while to_send:
+            before = window
+            for stream, left in list(to_send.items()):
+                size = min(piece, window, len(left))
+                window -= size
+                if size:
+                    peer.send(frame(DATA, END_STREAM if size == len(left) else 0, stream, bytes(left[:size])))
+                    to_send[stream] = left[size:]
+                if size == len(left):
+                    del to_send[stream]
+            moved = before - window
+            for one in peer.read():
+                if one.kind == WINDOW_UPDATE and not one.stream:
+                    window += int.from_bytes(one.payload)
+                    moved += 1
+                elif one.kind == HEADERS and one.flags & END_STREAM:
+                    ended[one.stream] = int(peer.fields(one)["grpc-status"])
+                    to_send.pop(one.stream, None)
+            assert moved, "nothing moves any more"
+        assert set(ended.values()) <= {0, 8}
+        assert set(ended) == {1 + 2 * number for number in range(len(sizes))}
+        assert sum(sizes) > 80_000 or set(ended.values()) == {0}
 
     def test_the_stream_window_is_given_back_for_padding(self) -> None:
         peer = Peer(message_bytes=50_000)

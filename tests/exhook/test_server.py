@@ -74,6 +74,15 @@ class TestStarting:
             server.said.splitlines(keepends=True)[-1],
         )
 
+    @pytest.mark.usefixtures("filled")
+    def test_where_there_is_no_uvloop_it_serves_on_asyncio(self, tmp_path: Path) -> None:
+        (tmp_path / "uvloop.py").write_text("raise ImportError\n")
+        with (
+            Server(tmp_path, "--carrier", "h2", PYTHONPATH=str(tmp_path)) as server,
+            Asker(server.port) as broker,
+        ):
+            assert broker.connects("c", "alice", b"right")
+
     def test_an_address_that_others_reach_wants_insecure(self, tmp_path: Path) -> None:
         server = Server(tmp_path, listen="0.0.0.0:0")
         assert server.ended() == 64

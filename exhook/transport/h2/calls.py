@@ -24,6 +24,7 @@ from exhook.transport.limits import Breach, Limits, Notices
 
 _LATE = Refusal(Status.DEADLINE_EXCEEDED, "the call's time is over")
 _NO_MESSAGE = Refusal(Status.DEADLINE_EXCEEDED, "the call's message did not come")
+_NO_ROOM = Refusal(Status.RESOURCE_EXHAUSTED, "more messages at once than are held until they are whole")
 _FAILED = Refusal(Status.INTERNAL, "the service failed")
 _PREFIX = 5
 
@@ -164,6 +165,16 @@ class Calls:
                 self._notices.half_open()
             self._refuse(opened.id, _LATE if ended else _NO_MESSAGE, ended=ended)
         self.next_until = min((opened.until for opened in self.streams.values()), default=inf)
+
+    def shed(self, wanted: int) -> None:
+        """End the calls that came last, of those whose message is not whole, until so many bytes are owed."""
+        for opened in reversed(list(self.streams.values())):
+            if self.owed >= wanted:
+                return
+            if opened.held:
+                self._drop(opened)
+                self._notices.breach(Breach.HELD)
+                self._refuse(opened.id, _NO_ROOM, ended=False)
 
     def drop_stalled(self, since: float) -> int:
         """End the answers of which the peer has taken nothing since then; how many."""

@@ -13,6 +13,7 @@ from exhook.transport.h2.calls import Calls
 from exhook.transport.h2.control import DRAIN, PROBE, Control
 from exhook.transport.h2.frames import (
     DEFAULT_WINDOW,
+    FRAME_BYTES,
     LAST_STREAM,
     PING,
     Code,
@@ -167,6 +168,9 @@ class Connection(asyncio.Protocol):
         requests.received = 0
         if self._credit < 0:
             raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more than the window", Breach.HELD)
+        if self._credit + calls.owed < FRAME_BYTES:
+            # Messages that are not whole fill the window: none of them would ever be.
+            calls.shed(self._window // 4)
         if calls.answered:
             requests.useless.add(calls.answered * self._limits.frames_per_answer)
             calls.answered = 0
@@ -177,7 +181,8 @@ class Connection(asyncio.Protocol):
         calls = self._calls
         if self._closing_at is not None:
             return
-        if calls.owed >= self._window // 2:
+        # Of the window that is not held, a half: what is held may be nearly all, and then the peer waits for the rest.
+        if calls.owed >= self._credit and calls.owed:
             calls.out.append(window_update(0, calls.owed))
             self._credit += calls.owed
             calls.owed = 0

@@ -74,7 +74,9 @@ def _listen_on_port(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+    # As grpcio does: all addresses of IPv6 are all addresses.
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
 
 
 def _listen_on_path(path: Path) -> socket.socket:

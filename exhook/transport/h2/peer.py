@@ -2,6 +2,10 @@
 
 import asyncio
 import socket
+from typing import Final
+
+_OF_IPV4: Final = "::ffff:"
+"""Begins the address of a peer that came by IPv4 to a socket of both."""
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:
@@ -12,5 +16,5 @@ def peer_of(transport: asyncio.BaseTransport) -> str:
         return "unix:"
     if not isinstance(name, tuple):
         return "unknown"
-    host, port = name[0], name[1]
+    host, port = name[0].removeprefix(_OF_IPV4), name[1]
     return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
