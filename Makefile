@@ -56,8 +56,9 @@ bench-hot-path: $(STAMP)  ## what a call costs, by carrier; takes a minute or tw
 rig: $(STAMP)  ## the rig of deploy/compose with Mosquitto, on a Docker engine started for it; root, minutes
 	EXHOOK_TEST_RIG=1 $(BIN)/python -m pytest tests/deploy/test_rig_up.py -n 0
 
-soak: $(STAMP)  ## what only real time shows
+soak: $(STAMP)  ## what only real time shows; more than an hour
 	$(BIN)/python -m pytest -m soak --timeout 1200
+	$(BIN)/python bench/soak.py --minutes 60 --jsonl soak.jsonl
 
 clean:
 	rm -rf $(VENV) .run .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -191,7 +191,12 @@ class SoakedServer:
         applying = await asyncio.create_subprocess_exec(
             *command, env=_environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        said, _ = await applying.communicate()
+        try:
+            said, _ = await applying.communicate()
+        except asyncio.CancelledError:
+            applying.kill()
+            await applying.wait()
+            raise
         if applying.returncode:
             raise RuntimeError(f"exhook-sync apply ended with {applying.returncode}: {said.decode()}")
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from exhook.counting_files import retire
 from exhook.logs import logger
 from exhook.spawning import START_SECONDS, answer, spawn
 
@@ -114,6 +115,7 @@ class Zygote:
         """Wait; whenever it dies, start another, so that it is there when a worker is to be replaced."""
         while self._process is not None:
             code = await self._process.wait()
+            retire(self._process.pid)
             logger.error("the process that forks workers died; another takes its place", exit_code=code)
             try:
                 async with self._one_at_a_time:

@@ -15,8 +15,6 @@ from exhook.series import DecisionSeries
 from store.decision import Decision, Reason
 from store.records import Identity
 
-FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-
 _BOUNDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 DECISIONS: Final = Counter("exhook_decisions", "Decisions, by hook, result and reason.", ["hook", "result", "reason"])

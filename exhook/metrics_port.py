@@ -9,8 +9,8 @@ from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from exhook.counting_files import Counted
 from exhook.certificate_files import certificates_of
 from exhook.faults import CannotStart
 from exhook.settings import Settings, split_address
@@ -47,7 +47,7 @@ class MetricsPort(ThreadingMixIn, WSGIServer):
         self._free = threading.BoundedSemaphore(MOST_READERS)
         super().__init__((host, port), _Handler)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
+        Counted(registry)  # type: ignore[no-untyped-call] # untyped in the library
         self.set_app(make_wsgi_app(registry))
         threading.Thread(target=self.serve_forever, name="metrics", daemon=True).start()
 

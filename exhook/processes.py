@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from exhook import metrics
+from exhook.counting_files import retire
 from exhook.faults import CannotStart
 from exhook.forking import Forked, Zygote
 from exhook.logs import logger
@@ -79,6 +80,7 @@ class ServingProcess:
             if self._stopping:
                 return
             metrics.DEATHS.labels(self.what).inc()
+            retire(process.pid)
             backoff = self._backoff(time.monotonic() - began)
             self._died()
             logger.error(f"{self.what} died; another takes its place", worker=self.name, exit_code=code)

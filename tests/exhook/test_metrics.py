@@ -28,6 +28,7 @@ LABELS: Final = {
     "identity": {"fleet"},
     "secret": {"new", "old"},
     "kind": {*(breach.value for breach in Breach), "refused", "no_message"},
+    "what": {"worker"},
     "why": {"sampled", "unwritable"},
     "le": {"0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf"},
 }
@@ -89,7 +90,10 @@ def test_counters_sum_over_workers_and_outlive_them(server: Server) -> None:
     workers = server.workers()
     os.kill(workers["0"], SIGKILL)
     until(lambda: server.workers().get("0", workers["0"]) != workers["0"], what="another worker 0")
-    assert decided(before, server.metrics()) == dict.fromkeys(ONCE, len(brokers))
+    after = server.metrics()
+    assert decided(before, after) == dict.fromkeys(ONCE, len(brokers))
+    assert after['exhook_process_deaths_total{what="worker"}'] == 1
+    assert not list(server.folder.glob(f"exhook-metrics-*/*_{workers['0']}.db"))
 
 
 def test_each_answer_is_timed(server: Server) -> None:
