@@ -66,7 +66,7 @@ class Soak:
         self._back: list[float] = []
         self._uneven: list[int] = []
         self._calm = asyncio.Lock()
-        """Held while settings are reloaded or something is killed: neither is to happen within the other."""
+        """Held while settings are reloaded, the server takes a policy on, or a worker is killed: one at a time."""
 
     async def run(self, minutes: int) -> list[str]:
         """Soak for so many minutes; what is not well."""
@@ -111,7 +111,8 @@ class Soak:
     async def _serve(self) -> None:
         while True:
             await asyncio.sleep(self.pace.serve)
-            await self._server.change_served()
+            async with self._calm:
+                await self._server.change_served()
             self._applies += 1
 
     async def _reload(self) -> None:

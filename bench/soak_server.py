@@ -133,7 +133,9 @@ class SoakedServer:
         self.synced_by.is_settled()
 
     async def change_served(self) -> None:
-        """The next version of the other, which the server notices."""
+        """The next version of the other, which the server notices. Settings are not reloaded meanwhile, which would
+        say of the version before that it is in force.
+        """
         since = self._now()
         self.served.write(self.folder / "served.yaml", self.served_by.begins())
         await self._line("policy in force", since)
@@ -148,6 +150,7 @@ class SoakedServer:
         self._process.send_signal(signal.SIGHUP)
         for name in self.workers():
             await self._line("settings reloaded", since, worker=name)
+        await self._line("policy in force", since)
         self.settings.is_settled()
 
     async def kill(self, name: str) -> float:

@@ -113,9 +113,9 @@ class Zygote:
 
     async def keep(self) -> None:
         """Wait; whenever it dies, start another, so that it is there when a worker is to be replaced."""
-        while self._process is not None:
-            code = await self._process.wait()
-            retire(self._process.pid)
+        while (process := self._process) is not None:
+            code = await process.wait()
+            retire(process.pid)
             logger.error("the process that forks workers died; another takes its place", exit_code=code)
             try:
                 async with self._one_at_a_time:

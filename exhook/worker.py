@@ -200,7 +200,10 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _run(name: str, sockets: int | None) -> int:
     told = lines()
-    settings = Settings.model_validate(json.loads(await anext(told)))
+    first = await anext(told, None)
+    if first is None:
+        return 0  # the supervisor ends before it has said anything
+    settings = Settings.model_validate(json.loads(first))
     configure(settings, on_lost=metrics.LINES_DROPPED.labels("unwritable").inc, worker=name)
     try:
         worker = Worker(

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 
@@ -20,6 +21,10 @@ from exhook.forking import Forked, Zygote
 from exhook.processes import LOOP_DEATHS, ServingProcess, WorkerProcess
 from exhook.settings import Settings
 from exhook.spawning import answer, first_line
+from exhook.status import LOOPS, Status
+from store.clock import now_ms
+from store.database import Database
+from store.runtime import Runtime
 
 EXCHANGED = "the process that forks workers died; another takes its place"
 
@@ -67,6 +72,11 @@ class TestForking:
         ended.stdin.close()
         assert await ended.wait() == 0
         killed.kill()  # which is nobody's process any more
+
+    async def test_one_that_is_told_nothing_ends_without_a_word(self, forking: Zygote) -> None:
+        worker = await forking.fork("0")
+        worker.stdin.close()
+        assert await worker.wait() == 0
 
     async def test_one_that_cannot_start_says_why(self, tmp_path: Path, forking: Zygote) -> None:
         broken = tmp_path / "exhook.db"
@@ -202,3 +212,20 @@ class TestServer:
             assert broker.connects("c", "alice", b"right")
         until(lambda: set(server.workers()) == set(workers), what="both")
         assert not set(server.workers().values()) & set(workers.values())
+
+    def test_a_loop_of_deaths_is_told_and_found(self, filled: Store, server: Server) -> None:
+        worker = server.workers()["0"]
+        for _ in range(LOOP_DEATHS):
+            os.kill(worker, SIGKILL)
+            worker = until(partial(another, server, "0", worker), what="another worker 0")
+        assert server.line("worker dies again and again", worker="0")["times"] == LOOP_DEATHS
+        with Database.open(filled.path, filled.keys) as database:
+            status = partial(Status.of, database)
+            until(lambda: f"worker 0{LOOPS}" in str(list(status(now_ms()).findings())), what="the finding")
+
+
+def another(server: Server, name: str, than: int) -> int:
+    """The process of this worker, once it is another and answers."""
+    with Runtime.open(server.db) as runtime:
+        pids = {worker.worker: worker.pid for worker in runtime.workers()}
+    return pids[name] if pids.get(name, than) != than else 0
