@@ -139,6 +139,19 @@ class TestReplacement:
             taker.leave()
         close(*peers)
 
+    async def test_who_comes_back_faster_than_the_news_waits_as_well(self, acceptor: Acceptor) -> None:
+        port = acceptor.start()
+        takers = [Taker(acceptor, name) for name in "012"]
+        peers = await connect(port, 6)
+        await becomes(lambda: [len(taker.taken) for taker in takers] == [2, 2, 2])
+        takers[2].leave()
+        ours, theirs = socket.socketpair()
+        acceptor._spread(theirs)
+        assert acceptor._seats["2"].held == [theirs]
+        for taker in takers[:2]:
+            taker.leave()
+        close(*peers, ours)
+
     async def test_where_none_is_to_come_others_get_them_at_once(self, acceptor: Acceptor) -> None:
         port = acceptor.start()
         takers = [Taker(acceptor, name) for name in "012"]

@@ -102,6 +102,9 @@ class Acceptor:
             seat.held.clear()
 
     def _spread(self, connected: socket.socket) -> None:
+        for seat in self._seats.values():
+            if seat.channel is not None:
+                self._hear(seat, seat.channel)  # who died a moment ago may not have been heard of yet
         now = monotonic()
         there = [seat for seat in self._seats.values() if seat.channel or seat.expected_until > now]
         # Where nobody is, and nobody is expected any more, whoever comes next takes it.
