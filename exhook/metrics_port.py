@@ -10,8 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from exhook.counting_files import Counted
 from exhook.certificate_files import certificates_of
+from exhook.counting_files import Counted
 from exhook.faults import CannotStart
 from exhook.settings import Settings, split_address
 from exhook.strangers import Strangers
