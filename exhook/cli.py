@@ -8,16 +8,16 @@ from typing import Annotated, ClassVar, Final
 import typer
 
 from exhook import serving
-from exhook.demo import DemoBroker, missing_extras
-from exhook.faults import CannotStart, Fault
+from exhook.faults import Fault
 from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
-from exhook.settings import load_settings, split_address
+from exhook.settings import load_settings
 from store.sync.exit_codes import ExitCode
 from store.sync.late import Late, LateCommands
 
 
 class _Commands(LateCommands):
     late: ClassVar = {
+        "demo": Late("exhook.commands_demo", "demo", "Example: exhook demo; echo $?"),
         "why": Late("exhook.commands_operate", "why", "Example: exhook why meter-0001"),
         "status": Late("exhook.commands_operate", "status", "Example: exhook status --json"),
         "doctor": Late("exhook.commands_doctor", "doctor", "Example: exhook doctor --config exhook.toml"),
@@ -140,50 +140,6 @@ def serve_api(
     """Serve the management API by itself until SIGTERM, beside servers that decide from the same store."""
     flags = {name: value for name, value in locals().items() if name != "config"}
     serving.serve_api(lambda: load_settings(flags, os.environ, config))
-
-
-@app.command(epilog="Example: exhook demo; echo $?")
-def demo(
-    *,
-    json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
-    stay: Annotated[bool, typer.Option("--stay", help="Go on serving, with the broker on 1883, until Ctrl-C.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Where policy and store are kept; a new one if left out.")] = None,
-    broker: Annotated[DemoBroker, typer.Option(help="What the clients go through.")] = DemoBroker.AUTO,
-    against: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Start nothing; try that broker, on the demo's policy.")
-    ] = None,
-) -> None:
-    """Start everything on free ports, let real MQTT clients try things, show what happened and why."""
-    if against is not None:
-        raise typer.Exit(_demo_elsewhere(against, as_json=json))
-    from exhook.brokers.mosquitto.running import why_not  # noqa: PLC0415 - for this command alone
-
-    obstacle = why_not() if broker is not DemoBroker.EMBEDDED else ""
-    if obstacle and broker is DemoBroker.MOSQUITTO:
-        raise CannotStart(f"{obstacle}; install it, or say --broker embedded")
-    mosquitto = broker is not DemoBroker.EMBEDDED and not obstacle
-    _need_extras(mosquitto=mosquitto)
-    if obstacle:
-        typer.echo(f"{obstacle}: the clients go through the embedded broker", err=True)
-    from exhook.demo.running import run_demo  # noqa: PLC0415 - needs the extra `broker`, and this command alone
-
-    raise typer.Exit(run_demo(as_json=json, stay=stay, folder=folder, mosquitto=mosquitto))
-
-
-def _demo_elsewhere(against: str, *, as_json: bool) -> int:
-    try:
-        host, port = split_address(against)
-    except ValueError as wrong:
-        raise CannotStart(f"--against: {against!r} {wrong}") from None
-    _need_extras(mosquitto=True)
-    from exhook.demo.running import run_elsewhere  # noqa: PLC0415 - needs the extra `broker`, and this command alone
-
-    return run_elsewhere(host, port, as_json=as_json)
-
-
-def _need_extras(*, mosquitto: bool) -> None:
-    if missing := missing_extras(mosquitto=mosquitto):
-        raise CannotStart(f"exhook demo needs {' and '.join(missing)}: pip install 'exhook[broker]'")
 
 
 @app.command(epilog="Example: exhook sign --username sensors --client-id meter-0001")

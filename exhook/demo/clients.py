@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+import threading
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -40,6 +41,8 @@ class MqttClient:
         self._client.on_connect = lambda *found: self._answers["CONNECT"].put(found[3])
         self._client.on_subscribe = lambda *found: self._answers["SUBSCRIBE"].put(found[3])
         self._client.on_publish = lambda *found: self._answers["PUBLISH"].put(found[3])
+        self._gone = threading.Event()
+        self._client.on_disconnect = lambda *_: self._gone.set()
         self._client.on_message = lambda *found: self.messages.put(found[2].topic)
 
     def __enter__(self) -> Self:
@@ -74,6 +77,10 @@ class MqttClient:
         self._client.publish(topic, payload, qos=1)
         with contextlib.suppress(queue.Empty):
             self._answers["PUBLISH"].get(timeout=1.0)
+
+    def is_gone(self, within_seconds: float = 0.0) -> bool:
+        """Whether the broker ended the connection, or ends it in that time."""
+        return self._gone.wait(within_seconds)
 
     def _answer(self, to: str) -> Any:
         try:

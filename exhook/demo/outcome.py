@@ -15,3 +15,5 @@ class Outcome:
     rule: str
     """As the log has it: ``KIND NAME [SOURCE PLACE]``; empty where no record decided."""
     as_the_policy_says: bool
+    broker: str = ""
+    """HOST:PORT that it was tried at."""

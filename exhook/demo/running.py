@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -59,33 +60,38 @@ def run_demo(*, as_json: bool, stay: bool, folder: Path | None, mosquitto: bool)
         if mosquitto:
             server.broker_port = stack.enter_context(Mosquitto(folder, server.address, broker_port)).port
             server.broker_name = "Mosquitto"
-        code = _play_and_tell(server, as_json=as_json)
+        outcomes = play(server)
+        if as_json:
+            typer.echo(as_json_text(outcomes))
+        else:
+            print_table(outcomes, heading(server))
         if stay:
             _stay(server, folder)
-    return code
+    return verdict(outcomes)
 
 
-def run_elsewhere(host: str, port: int, *, as_json: bool) -> int:
-    """Run the script against a broker that is there; 0 only if every line went as the policy of the demo says.
-
-    Raises:
-        CannotStart: the broker does not answer, or lets nobody in.
-    """
-    with Elsewhere(host, port) as stage:
-        return _play_and_tell(stage, as_json=as_json)
-
-
-def _play_and_tell(stage: Stage, *, as_json: bool) -> int:
-    outcomes = play(stage)
-    _tell(outcomes, stage, as_json=as_json)
+def verdict(outcomes: Sequence[Outcome]) -> int:
+    """The exit code."""
     return ExitCode.DONE if all(outcome.as_the_policy_says for outcome in outcomes) else 1
+
+
+def as_json_text(outcomes: Sequence[Outcome]) -> str:
+    return json.dumps([asdict(outcome) for outcome in outcomes], ensure_ascii=False, indent=2)
+
+
+def heading(stage: Stage) -> str:
+    return f"MQTT clients on {place(stage)} ({stage.broker_name}), decided by {stage.decider}"
+
+
+def place(stage: Stage) -> str:
+    return f"{stage.host}:{stage.broker_port}"
 
 
 def play(server: Stage) -> list[Outcome]:
     """Let the clients of the script try their steps, one after the other."""
     with ExitStack() as stack:
         connected: dict[str, MqttClient] = {}
-        return [_try(step, server, connected, stack) for step in SCRIPT]
+        return [replace(_try(step, server, connected, stack), broker=place(server)) for step in SCRIPT]
 
 
 def _try(step: Step, server: Stage, connected: dict[str, MqttClient], stack: ExitStack) -> Outcome:
@@ -139,16 +145,6 @@ def _outcome(step: Step, happened: str, said: Line | None, *, went: bool | None,
         step.hook, f"{step.hook} {step.topic}"
     )
     return Outcome(step.title, step.login.client_id, tried, happened, reason, rule, right)
-
-
-def _tell(outcomes: list[Outcome], server: Stage, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps([asdict(outcome) for outcome in outcomes], ensure_ascii=False, indent=2))
-        return
-    print_table(
-        outcomes,
-        f"MQTT clients on {server.host}:{server.broker_port} ({server.broker_name}), decided by {server.decider}",
-    )
 
 
 def _stay(server: DemoServer, folder: Path) -> None:

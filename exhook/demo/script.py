@@ -33,12 +33,13 @@ class Step:
     topic: str = ""
 
 
-def _sensor(device: str) -> Login:
+def sensor(device: str) -> Login:
+    """A device that signs its client id, as the policy of the demo has it."""
     client_id = f"GID_Sensors@@@{device}"
     return Login("sensors", client_id, sign(_KEY, client_id))
 
 
-_SENSOR: Final = _sensor("0001")
+_SENSOR: Final = sensor("0001")
 _OPERATOR: Final = Login("operator", "laptop-1", b"demo-operator")
 _DASHBOARD: Final = Login("dashboard", "dash-01", b"demo-dashboard")
 
@@ -77,7 +78,7 @@ SCRIPT: Final = (
         False,
         Reason.UNKNOWN_IDENTITY,
     ),
-    Step("a sensor on the blacklist", _sensor("0007"), "authenticate", False, Reason.BLACKLISTED, "stolen-sensor"),
+    Step("a sensor on the blacklist", sensor("0007"), "authenticate", False, Reason.BLACKLISTED, "stolen-sensor"),
     Step("an operator, by hashed password", _OPERATOR, "authenticate", True, Reason.ALLOWED, "operator"),
     Step("… reads a line", _OPERATOR, "subscribe", True, Reason.ALLOWED, "operator-all-lines", "plant/line1/#"),
     Step("… subscribes over the vault", _OPERATOR, "subscribe", False, Reason.DENIED, "operator-all-lines", "plant/#"),

@@ -57,10 +57,14 @@ def test_ports_are_open_to_this_machine_alone(services: dict[str, Any]) -> None:
 
 
 def test_each_broker_has_a_client_that_tells(services: dict[str, Any]) -> None:
-    for profile, broker in (("emqx", "haproxy"), ("mosquitto", "mosquitto")):
+    for profile, brokers in (("emqx", ["emqx1.rig", "emqx2.rig", "haproxy"]), ("mosquitto", ["mosquitto"])):
         demo = services[f"demo-{profile}"]
-        assert demo["profiles"] == services[broker]["profiles"] == [profile]
-        assert demo["command"] == ["demo", "--against", f"{broker}:1883"]
+        assert demo["profiles"] == services[brokers[-1]]["profiles"] == [profile]
+        assert [one for one in demo["command"] if "against" in one] == [f"--against={name}:1883" for name in brokers]
+        assert "--db=/data/exhook.db" in demo["command"]
+    emqx = load_settings({}, {}, RIG / "exhook" / "emqx.toml").emqx[0]
+    command = services["demo-emqx"]["command"]
+    assert {f"--emqx-api={emqx.url}", f"--api-key-file={emqx.api_key_file}", "--insecure"} <= set(command)
 
 
 def test_emqx_is_attached_as_its_page_says() -> None:

@@ -112,6 +112,7 @@ def test_the_demo_goes_as_its_policy_says_and_an_edit_is_applied(rig: Rig) -> No
     done = rig.compose("up", "--exit-code-from", "demo-mosquitto", "demo-mosquitto", check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
     assert "17 of 17 went as the policy says." in done.stdout
+    assert "4 of 4 went as the policy says." in done.stdout, "a client that is blacklisted loses its connection"
 
     rig.compose("up", "--detach", "mosquitto")
     policy = rig.root / POLICY

@@ -120,6 +120,8 @@ class EmqxApiUnderTest:
         self.by_node: dict[str, Callable[[dict[str, Any]], object]] = {}
         """What makes the configuration of one node another than that of the cluster."""
         self.has_hocon = True
+        self.cut: Callable[[str], object] = lambda _client_id: None
+        """Ends the connection of a client, where one stands."""
         self.clock_ahead_seconds = 0.0
         self._lock = threading.RLock()
         self._server: _Server | None = None
@@ -283,6 +285,7 @@ class EmqxApiUnderTest:
     def _disconnect(self, client_id: str) -> None:
         if self.sessions.pop(client_id, None):
             self.disconnected.append(client_id)
+            self.cut(client_id)
 
     def _subscriptions(self, client_id: str | None) -> Iterator[dict[str, Any]]:
         for session in self.sessions.values():

@@ -26,7 +26,7 @@ from store.decision import Reason
 
 POLICY = str(files("exhook.demo") / "policy.yaml")
 
-KEYS = ["title", "client_id", "tried", "happened", "reason", "rule", "as_the_policy_says"]
+KEYS = ["title", "client_id", "tried", "happened", "reason", "rule", "as_the_policy_says", "broker"]
 
 
 def demo(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
