@@ -16,6 +16,7 @@ from exhook.demo import missing_extras
 from exhook.demo.script import Login
 from exhook.doctor.emqx_checks import Checks, Server
 from exhook.doctor.finding import Finding, Grade, in_force
+from exhook.doctor.mosquitto import Mosquitto
 from exhook.doctor.reports import report_of
 from exhook.faults import CannotStart
 from exhook.options import Config, Db, SealKeyFile
@@ -32,6 +33,9 @@ PASSWORD_VARIABLE = "EXHOOK_PROBE_PASSWORD"  # noqa: S105 - the name of one
 def doctor(
     cluster: Annotated[str | None, typer.Option(metavar="NAME", help="This cluster of the settings alone.")] = None,
     port: Annotated[int | None, typer.Option(help="Port that brokers call; the setting `listen` if left out.")] = None,
+    mosquitto: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check the Mosquitto of this machine that reads this file.")
+    ] = None,
     mqtt: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Probe this broker as an MQTT client.")] = None,
     mqtt_ca: Annotated[Path | None, typer.Option(help="Certificates to trust; the probe then speaks TLS.")] = None,
     probe_username: Annotated[str, typer.Option(help="The probe's user name.")] = "",
@@ -47,25 +51,33 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> int:
-    """Check that the server's decisions are in force on its clusters. Exit code: 0 they are, 1 they are not."""
+    """Check that the server's decisions are in force on its brokers. Exit code: 0 they are, 1 they are not."""
     settings = load_settings({"db": db, "seal_key_file": seal_key_file}, os.environ, config)
     chosen = [one for one in settings.emqx if cluster in {None, one.name}]
-    if not chosen and not mqtt:
+    if not chosen and not mqtt and not mosquitto:
         named = ", ".join(one.name for one in settings.emqx) or "none"
-        raise Usage(f"nothing to look at: name a cluster by [[emqx]] in the settings ({named}), or a broker by --mqtt")
-    findings = [*_server(settings)]
+        raise Usage(
+            f"nothing to look at: name a cluster by [[emqx]] in the settings ({named}), Mosquitto's configuration by "
+            "--mosquitto, or a broker by --mqtt"
+        )
+    keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
+    findings = [*_server(settings, keys)]
     for one in chosen:
         findings += asyncio.run(_cluster(one, settings, port))
+    if mosquitto:
+        broker = Mosquitto(mosquitto)
+        findings += broker.findings(settings, keys, port)
+        if probe_username and not mqtt:
+            mqtt = broker.plain_address() or None
     if mqtt:
         password = sys.stdin.buffer.readline().removesuffix(b"\n") if password_stdin else b""
         login = Login(probe_username, probe_client_id, password or os.environ.get(PASSWORD_VARIABLE, "").encode())
-        findings += _probe(mqtt, mqtt_ca, login, (allowed, denied), settings.db)
+        findings += _probe(mqtt, mqtt_ca, login, (allowed, denied), settings.db, ask_version=mosquitto is not None)
     _show(findings, as_json=as_json)
     return 0 if in_force(findings) else 1
 
 
-def _server(settings: Settings) -> Iterator[Finding]:
-    keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
+def _server(settings: Settings, keys: SealKeys) -> Iterator[Finding]:
     with Database.open(settings.db, keys, create=False) as database:
         status = Status.of(database, now_ms())
     found = list(status.findings())
@@ -93,7 +105,9 @@ async def _cluster(cluster: EmqxCluster, settings: Settings, port: int | None) -
     return [Finding(cluster.name, "api", Grade.OK, cluster.url), *Checks(cluster.name, report, server).findings()]
 
 
-def _probe(address: str, ca_file: Path | None, login: Login, filters: tuple[str, str], store: Path) -> list[Finding]:
+def _probe(
+    address: str, ca_file: Path | None, login: Login, filters: tuple[str, str], store: Path, *, ask_version: bool
+) -> list[Finding]:
     if not login.username or not login.password:
         raise Usage(
             f"whom to probe as? give --probe-username, and its password by --password-stdin or {PASSWORD_VARIABLE}"
@@ -107,7 +121,10 @@ def _probe(address: str, ca_file: Path | None, login: Login, filters: tuple[str,
     except ValueError as error:
         raise Usage(f"--mqtt: {address!r} {error}") from None
     allowed, denied = filters
-    return list(probe(Probe(host=host, port=port, ca_file=ca_file, login=login, allowed=allowed, denied=denied), store))
+    one = Probe(
+        host=host, port=port, ca_file=ca_file, login=login, allowed=allowed, denied=denied, ask_version=ask_version
+    )
+    return list(probe(one, store))
 
 
 def _show(findings: list[Finding], *, as_json: bool) -> None:

@@ -29,6 +29,8 @@ class MqttClient:
         self._host = host
         self.messages: queue.Queue[str] = queue.Queue()
         """Topics of the messages that came."""
+        self.last: dict[str, bytes] = {}
+        """The last payload of each of them."""
         self._port = port
         self._answers: dict[str, queue.Queue[Any]] = {kind: queue.Queue() for kind in _ANSWERED}
         self._client = mqtt.Client(
@@ -43,7 +45,7 @@ class MqttClient:
         self._client.on_publish = lambda *found: self._answers["PUBLISH"].put(found[3])
         self._gone = threading.Event()
         self._client.on_disconnect = lambda *_: self._gone.set()
-        self._client.on_message = lambda *found: self.messages.put(found[2].topic)
+        self._client.on_message = lambda *found: self._came(found[2])
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +83,10 @@ class MqttClient:
     def is_gone(self, within_seconds: float = 0.0) -> bool:
         """Whether the broker ended the connection, or ends it in that time."""
         return self._gone.wait(within_seconds)
+
+    def _came(self, message: mqtt.MQTTMessage) -> None:
+        self.last[message.topic] = bytes(message.payload)
+        self.messages.put(message.topic)
 
     def _answer(self, to: str) -> Any:
         try:

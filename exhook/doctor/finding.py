@@ -27,13 +27,16 @@ class Finding:
     grade: Grade
     said: str
     mend: str = ""
+    place: str = ""
+    """``FILE:LINE`` of the broker's configuration, where it is of one line."""
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"mend": self.mend or None}
+        return asdict(self) | {"mend": self.mend or None, "place": self.place or None}
 
     def as_text(self) -> Iterator[str]:
         mark = {Grade.OK: "ok ", Grade.ADVICE: " - ", Grade.WRONG: " ! "}[self.grade]
-        yield f"{mark} {self.where}  {self.check}: {printable(self.said)}"
+        place = f"{self.place}: " if self.place else ""
+        yield f"{mark} {self.where}  {self.check}: {printable(place + self.said)}"
         for line in self.mend.splitlines():
             yield f"      {printable(line)}"
 

@@ -18,6 +18,10 @@ from store.runtime import Runtime, path_beside
 KEPT_SECONDS: Final = 5.0
 """How long a denial may take to be written; workers write once a second."""
 
+VERSION_TOPIC: Final = "$SYS/broker/version"
+VERSION_SECONDS: Final = 2.0
+"""It is retained: it comes at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
@@ -32,6 +36,8 @@ class Probe:
     """A filter that it may subscribe to."""
     denied: str = ""
     """One that it may not."""
+    ask_version: bool = False
+    """Ask a Mosquitto which one it is, if the probe may."""
 
     @property
     def where(self) -> str:
@@ -55,6 +61,8 @@ def probe(one: Probe, store: Path) -> Iterator[Finding]:
                 )
                 return
             yield _finding(one, "connect", Grade.OK, "the probe was let in")
+            if one.ask_version:
+                yield from _version(one, client)
             if one.allowed:
                 yield _subscribed(one, client.subscribe(one.allowed), one.allowed, wanted=True)
             if one.denied:
@@ -63,6 +71,13 @@ def probe(one: Probe, store: Path) -> Iterator[Finding]:
                 yield _seen(one, store, since, "subscribe")
     except (OSError, NoAnswer) as error:
         yield _finding(one, "connect", Grade.WRONG, f"no MQTT broker answers there ({error})", "name it by --mqtt")
+
+
+def _version(one: Probe, client: MqttClient) -> Iterator[Finding]:
+    """What the broker that answers says it is, which need not be the one that is installed."""
+    if client.subscribe(VERSION_TOPIC) and _within(VERSION_SECONDS, lambda: VERSION_TOPIC in client.last):
+        said = client.last[VERSION_TOPIC].decode(errors="replace")
+        yield _finding(one, "version", Grade.OK, f"the broker says: {said}")
 
 
 def _wrong_password(one: Probe) -> Finding:

@@ -179,7 +179,7 @@ class Broker:
     def __init__(self, folder: Path, configuration: str, **environment: str) -> None:
         self.ports: list[int] = []
         self.log = folder / f"mosquitto-{time.monotonic_ns()}.log"
-        self._file = folder / f"{self.log.stem}.conf"
+        self.file = folder / f"{self.log.stem}.conf"
         self._configuration = configuration
         self._environment = (sanitizing() if ALL_SANITIZED else {}) | environment
         self.process: subprocess.Popen[bytes]
@@ -204,12 +204,12 @@ class Broker:
         self.ports = [free_port() for _ in rest]
         text = first + "".join(f"{port}{part}" for port, part in zip(self.ports, rest, strict=True))
         user = "user root\n" if os.geteuid() == 0 else ""
-        self._file.write_text(f"{user}log_type all\nlog_timestamp false\n{text}")
+        self.file.write_text(f"{user}log_type all\nlog_timestamp false\n{text}")
         program = mosquitto()
         assert program is not None
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [program, "-c", str(self._file)],
+                [program, "-c", str(self.file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
