@@ -52,6 +52,7 @@ class MosquittoChecks:
         yield from self._of_version()
         yield from self._order()
         seen: list[Plugin] = []
+        parts: list[Part] = []
         for listener in self._configuration.listeners:
             plugins = self._configuration.plugins_of(listener)
             ours = [one for one in plugins if is_ours(one, self._host)]
@@ -62,9 +63,12 @@ class MosquittoChecks:
                     yield from PluginChecks(one, self._asked, self._host, self._user).findings()
             if ours:
                 yield from self._certificates(listener, ours[0])
+                part = self._configuration.security_of(listener)
+                if not any(one is part for one in parts):
+                    parts.append(part)
             yield from self._exposed(listener)
             yield from self._rule(listener)
-        for part in self._parts():
+        for part in parts:
             yield from self._beside(part)
         yield from self._sessions(seen)
         for bridge in self._configuration.bridges:
@@ -176,16 +180,8 @@ class MosquittoChecks:
                 grade = Grade.ADVICE if self._rules.has_emqx else Grade.WRONG
                 yield _finding("listener", grade, said, listener.line or self._start, mend)
 
-    def _parts(self) -> list[Part]:
-        """Where security settings stand that count."""
-        found: list[Part] = []
-        for listener in self._configuration.listeners:
-            part = self._configuration.security_of(listener)
-            if not any(one is part for one in found):
-                found.append(part)
-        return found
-
     def _beside(self, part: Part) -> Iterator[Finding]:
+        """What decides where the server leaves it to others."""
         for key in FILES:
             if line := part.find(key):
                 said = f"{key} is a second policy: it decides where an instance says no_match: pass"
