@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from store.revocations import EVERYBODY, SAID, Revocation, Revocations, State
+from store.revocations import EVERYBODY, MOST_ATTEMPTS, SAID, Revocation, Revocations, State
 from store.runtime import Runtime, Said
 from store.sync.printable import printable
 from store.sync.wording import counted, describe_subject, moment
@@ -58,12 +58,12 @@ class Revoking:
             waiting = counts[State.WAITING] + counts[State.AGAIN]
             yield f"{name}: {counts[State.DONE]:,} done, {waiting:,} waiting, {counts[State.FAILED]:,} failed"
             if (api := self._api(name)) and not api["up"]:
-                yield f"  {printable(str(api['why']))}"
+                yield f"  all wait: {printable(str(api['why']))}"
+            if counts[State.FAILED]:
+                yield "  failed ones were given up; mend what stands below them, and say exhook revocations --retry"
         for one in self.last:
-            yield (
-                f"{moment(one.at)}  {one.cluster}  {_state(one)}  {_whose(one)} (revision {one.revision}): "
-                f"{counted(one.disconnected, 'session')}, {counted(one.unsubscribed, 'subscription')} ended"
-            )
+            whose = f"{_whose(one)} (revision {one.revision})"
+            yield f"{moment(one.at)}  {one.cluster}  {_state(one)}  {whose}: {_did(one)}"
             if one.note:
                 yield f"  {printable(one.note)}"
 
@@ -74,6 +74,16 @@ class Revoking:
 
 def _state(one: Revocation) -> str:
     return "waiting" if one.state is State.AGAIN else one.state.value
+
+
+def _did(one: Revocation) -> str:
+    """What was done so far, and what comes next."""
+    ended = one.disconnected or one.unsubscribed
+    done = f"{counted(one.disconnected, 'session')}, {counted(one.unsubscribed, 'subscription')} ended"
+    if one.state is State.DONE:
+        return done if ended else "no session or subscription had to end"
+    tried = f"tried {counted(one.attempts, 'time')} of {MOST_ATTEMPTS}" if one.attempts else ""
+    return ", ".join(part for part in (f"{done} so far" if ended else "nothing ended yet", tried) if part)
 
 
 def _whose(one: Revocation) -> str:

@@ -29,6 +29,18 @@ from store.sync.account_wording import account_losses, by_value, secrets_lost
 from store.sync.change import Change
 from store.tables import Subject, subject_of
 
+FEWER_CALLS: Final = "may sign fewer API calls"
+SECRET_GOES: Final = "a secret goes"  # noqa: S105 - words
+_NARROWER: Final = frozenset(
+    {
+        "a grant goes",
+        "a denial comes",
+        "what nothing matches is denied",
+        "fewer parent topics are registered",
+        "is not allowed all topics",
+    }
+)
+"""Losses that leave the right to connect as it was."""
 _EVERYONE: Final = (Grantee.ALL.value, "INSTANCE")
 
 
@@ -40,6 +52,15 @@ class Losing:
     why: tuple[str, ...]
     clients: int
     """How many clients that is at least: 1, or, for all of an instance, its identities."""
+
+    @property
+    def felt(self) -> str:
+        """What befalls its live sessions where somebody sees to it, in words for the plan; nothing for nothing."""
+        felt = [why for why in self.why if why != FEWER_CALLS]
+        harder = [why for why in felt if why not in _NARROWER]
+        if not harder:
+            return "subscriptions that are no longer allowed end" if felt else ""
+        return "whoever connected by it is disconnected" if harder == [SECRET_GOES] else "disconnected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +147,7 @@ def _identity_losses(
     if old.sign_mode is not new.sign_mode:
         yield "its sign mode changes"
     if secrets_lost(old.secrets, new.secrets, now_ms, told_by):
-        yield "a secret goes"
+        yield SECRET_GOES
     narrowed = bool(new.client_ids_group) and new.client_ids_group != old.client_ids_group
     # A group of clients is a prefix, too: `GID_x@@@`.
     prefix = f"{old.client_ids_group}@@@" if old.client_ids_group else old.client_ids_prefix

@@ -17,7 +17,7 @@ from store.sync.change import Change
 from store.sync.differences import differences
 from store.sync.plan import Plan
 from store.sync.printable import printable
-from store.sync.rendering import grouped, summary
+from store.sync.rendering import grouped, losing_words, summary
 from store.sync.stand_ins import Compared
 from store.sync.thresholds import Refusal
 from store.sync.wording import describe, describe_subject, moment
@@ -79,11 +79,14 @@ class _Comment:
             lambda one: code(describe(one)),
         )
         self._list("Another source owns", plan.foreign, lambda one: f"{code(describe(one.wanted))}: {code(one.owner)}")
-        self._list("Loses something", plan.losing, _losing)
+        self._list("Loses something", plan.losing, self._losing)
         self._list("Is let back in", plan.readmitted, _readmitted)
         for title, changes in grouped(plan.changes):
             self._section(f"{title.capitalize()} ({len(changes):,})", _HEAD, map(_row, changes), len(changes))
         return "".join(self._parts)
+
+    def _losing(self, one: Losing) -> str:
+        return f"{code(describe_subject(one.subject))}: {losing_words(one, self._plan)}"
 
     def _list(self, title: str, items: Sequence[T], shown: Callable[[T], str]) -> None:
         self._section(title, "", (f"- {shown(item)}\n" for item in items), len(items))
@@ -126,10 +129,6 @@ def _row(change: Change) -> str:
         "<br>".join(map(code, what)),
     ]
     return f"| {' | '.join(cells)} |\n"
-
-
-def _losing(one: Losing) -> str:
-    return f"{code(describe_subject(one.subject))}: {', '.join(one.why)}"
 
 
 def _readmitted(one: Readmitted) -> str:

@@ -135,11 +135,16 @@ def _details(change: Change, fingerprints: bool) -> Iterator[str]:
 
 def losing_text(plan: Plan) -> Iterator[Text]:
     """Who loses something, and when it is felt."""
-    losing = (f"{describe_subject(one.subject)}: {', '.join(one.why)}" for one in plan.losing)
+    losing = (f"{describe_subject(one.subject)}: {losing_words(one, plan)}" for one in plan.losing)
     yield from titled("loses something", losing, len(plan.losing))
     if plan.losing:
-        enforced = f"  (live sessions and subscriptions lose it, too: on {', '.join(plan.enforced)})"
+        enforced = f"  (→ live sessions, too, as soon as this is applied: on {', '.join(plan.enforced)})"
         yield line(enforced if plan.enforced else _CONNECTED, "dim")
+
+
+def losing_words(one: Losing, plan: Plan) -> str:
+    """Why somebody loses something; and what befalls them at once, where a server sees to that."""
+    return ", ".join(one.why) + (f" → {one.felt}" if plan.enforced and one.felt else "")
 
 
 def titled(title: str, lines: Iterable[str], count: int) -> Iterator[Text]:

@@ -35,6 +35,7 @@ NOT_RUN: Final = {
     "install": "it needs root",
     "apt": "it needs root, and a package index",
     "exhook mosquitto config | sudo": "it needs root",
+    "exhook demo --against": "it needs an EMQX cluster",
 }
 """Commands that are not run, by how they begin, and why."""
 

@@ -28,7 +28,7 @@ permissions:
   - {username: alice, subscribe: [%s]}
 """
 SECRETS = {"EXHOOK_SECRET_ALICE": "canary-alice", "EXHOOK_SECRET_BOB": "canary-bob"}
-NOTHING = "0 sessions, 0 subscriptions ended"
+NOTHING = "nothing ended yet"
 ALICE = Subject("mqtt-test", "USER", "alice")
 
 
@@ -75,7 +75,9 @@ def test_from_apply_to_the_api_and_back_to_people(tmp_path: Path, broker: EmqxAp
         (tmp_path / "policy.yaml").write_text(
             (tmp_path / "policy.yaml").read_text(encoding="utf-8") + "sync: {prune: true}\n", encoding="utf-8"
         )
-        assert "live sessions and subscriptions lose it, too: on plant" in sync(tmp_path, "plan")
+        planned = sync(tmp_path, "plan")
+        assert "user alice (mqtt-default): a grant goes → subscriptions that are no longer allowed end\n" in planned
+        assert "(→ live sessions, too, as soon as this is applied: on plant)" in planned
         sync(tmp_path, "apply")
         until(lambda: broker.sessions["a1"].topics == {"a/1"})
         assert not broker.disconnected
@@ -130,12 +132,21 @@ class TestRevocations:
         assert done.code == 1
         assert done.out.splitlines() == [
             "plant: 1 done, 1 waiting, 1 failed",
-            "  no answer",
-            "1970-01-01T00:00:01Z  plant  waiting  everyone in i (revision 3): 0 sessions, 0 subscriptions ended",
+            "  all wait: no answer",
+            "  failed ones were given up; mend what stands below them, and say exhook revocations --retry",
+            "1970-01-01T00:00:01Z  plant  waiting  everyone in i (revision 3): nothing ended yet",
             "1970-01-01T00:00:01Z  plant  done  everybody (revision 3): 0 sessions, 5 subscriptions ended",
-            f"1970-01-01T00:00:01Z  plant  failed  user alice (mqtt-test) (revision 3): {NOTHING}",
+            f"1970-01-01T00:00:01Z  plant  failed  user alice (mqtt-test) (revision 3): {NOTHING}, tried 8 times of 8",
             "  EMQX 'plant': will not\\x1b",
         ]
+
+    def test_what_is_half_done(self, rows: Store, exhook: Exhook) -> None:
+        with Runtime.open(rows.path) as runtime:
+            made = Revocations(runtime)
+            made.refused(3, "one of them: 400", 3_000)
+            made.finish("plant", {2: 0}, 3_500)
+        said = exhook("revocations", "--db", str(rows.path)).out
+        assert "everyone in i (revision 3): nothing ended yet, tried 1 time of 8\n  one of them: 400\n" in said
 
     def test_for_scripts(self, rows: Store, exhook: Exhook) -> None:
         said = json.loads(exhook("revocations", "--json", "--limit", "1", "--db", str(rows.path)).out)

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from stores_under_test import Store
 
+from store.sync.affected import Losing
 from store.sync.wording import describe_subject, moment
+from store.tables import Subject
 
 USER = "  - {username: sensors, sign_mode: origin, secret: {literal: one}}\n"
 IDENTITIES = f"identities:\n{USER}"
@@ -128,3 +130,21 @@ def test_who_is_let_back_in(store: Store, before: str, after: str, expected: lis
     made = store.plan(IDENTITIES + after, prune=True)
     found = [(describe_subject(one.subject), one.at and moment(one.at)[:10]) for one in made.readmitted]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "felt"),
+    [
+        (["its identity goes", "a grant goes"], "disconnected"),
+        (["is blacklisted"], "disconnected"),
+        (["a secret goes"], "whoever connected by it is disconnected"),
+        (["a secret goes", "a grant goes"], "whoever connected by it is disconnected"),
+        (["a secret goes", "its sign mode changes"], "disconnected"),
+        (["a grant goes", "a denial comes"], "subscriptions that are no longer allowed end"),
+        (["may sign fewer API calls"], ""),
+        (["may sign fewer API calls", "its key goes"], "disconnected"),
+    ],
+    ids=", ".join,
+)
+def test_what_befalls_live_sessions(why: list[str], felt: str) -> None:
+    assert Losing(Subject("mqtt-a", "USER", "u"), tuple(why), 1).felt == felt
