@@ -18,6 +18,7 @@ from exhook.denials import Denials, Noted
 from exhook.listeners import Origin
 from exhook.logs import DecisionLog, decision_fields, error_place, logger
 from exhook.renewing import TOPIC, renew
+from exhook.sessions import Nodes, Sessions
 from exhook.tail import Tails
 from exhook.transport.call import Call
 from protos import exhook_v1_pb2, exhook_v2_pb2, exhook_v3_pb2
@@ -68,6 +69,7 @@ class Hooks:
         self.log = log
         self.tails = tails
         self.denials = Denials()
+        self.sessions = Sessions(decider)
         self._decider = decider
         self._clock = clock
         self._answers: dict[str, Answerer] = {}
@@ -98,7 +100,8 @@ class Hooks:
         table[version.path("OnProviderLoaded")] = lambda call: self._loaded(call, version, loaded)
         table[version.path("OnClientAuthenticate")] = lambda call: self._authenticate(call, authenticate)
         table[version.path("OnMessagePublish")] = lambda call: self._message(call, version)
-        table[version.path(f"On{version.authorize}")] = lambda call: self._authorize(call, authorize)
+        nodes = Nodes()
+        table[version.path(f"On{version.authorize}")] = lambda call: self._authorize(call, authorize, nodes)
         return table
 
     def _loaded(self, call: Call, version: Version, answer: bytes) -> bytes:
@@ -134,12 +137,29 @@ class Hooks:
             return self._fail(asked, error)
         return self._finish_later(asked, decision)
 
-    def _authorize(self, call: Call, parse: Callable[[bytes], Any]) -> bytes:
-        asked = _Asked("authorize", time.perf_counter())
+    def _authorize(self, call: Call, parse: Callable[[bytes], Any], nodes: Nodes) -> bytes:
+        began = time.perf_counter()
+        unknown = False
+        try:
+            # Most requests are allowed, and nobody wants to see by what.
+            if not (self.tails.listening or self.log.allows):
+                allowed = self.sessions.allowed(nodes, call.body)
+                if allowed:
+                    hook = "publish" if allowed is Action.PUB else "subscribe"
+                    metrics.count_allowed(hook, time.perf_counter() - began)
+                    return ALLOW
+                unknown = allowed is None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
+            return self._fail(_Asked("authorize", began), error)
+        return self._weigh(call, parse, nodes if unknown else None, _Asked("authorize", began))
+
+    def _weigh(self, call: Call, parse: Callable[[bytes], Any], nodes: Nodes | None, asked: "_Asked") -> bytes:
+        """Authorize with a reason; with `nodes`, the client's next requests are answered by its session."""
         try:
             request = parse(call.body)
+            info = request.clientinfo
             asked.node = request.meta.node
-            asked.client = self._client(request.clientinfo, request.meta)
+            asked.client = self._client(info, request.meta)
             revision = self._decider.reader.revision
             if asked.client is None or request.type not in (0, 1):
                 return self._finish(asked, refused(Reason.INVALID_INPUT, revision))
@@ -149,7 +169,10 @@ class Hooks:
                 return self._finish(asked, refused(Reason.INVALID_TOPIC, revision))
             action = _ASKED[request.type]
             asked.hook = "publish" if action is Action.PUB else "subscribe"
-            return self._finish(asked, self._decider.authorize(asked.client, action, asked.topic))
+            decision = self._decider.authorize(asked.client, action, asked.topic)
+            if nodes is not None:
+                self.sessions.remember(nodes, call.body, info, asked.client)
+            return self._finish(asked, decision)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
             return self._fail(asked, error)
 

@@ -137,6 +137,8 @@ class DecisionLog:
 
     def __init__(self, settings: Settings, on_sampled_out: Callable[[], None] = lambda: None) -> None:
         self._results = settings.decisions
+        self.allows = settings.decisions == "all"
+        """Whether any of them is an allow."""
         self._level = _LEVELS[settings.decision_level]
         self._sample = settings.decisions_sample
         self._on_sampled_out = on_sampled_out

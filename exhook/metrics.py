@@ -132,15 +132,17 @@ MAX_SECRETS: Final = 200
 _USED: Final[dict[tuple[str, str, str], Gauge]] = {}
 _SERIES: Final[dict[tuple[str, bool, bool, str], DecisionSeries]] = {}
 """Series by what is counted: to find one by its labels takes as long as to count."""
+_ALLOWED: Final[dict[str, DecisionSeries]] = {}
+"""By hook, what was allowed by a session."""
 
 
 def count(hook: str, decision: Decision, seconds: float) -> None:
     """Count one answer; `write` makes it seen."""
-    counted = (hook, decision.allow, decision.passed_on, decision.reason.value)
-    if (series := _SERIES.get(counted)) is None:
+    series = _SERIES.get((hook, decision.allow, decision.passed_on, decision.reason.value))
+    if series is None:
         result = "allow" if decision.allow else "pass" if decision.passed_on else "deny"
-        series = DecisionSeries(DECISIONS.labels(hook, result, decision.reason.value), SECONDS.labels(hook), _BOUNDS)
-        _SERIES[counted] = series
+        series = _new_series(hook, result, decision.reason)
+        _SERIES[hook, decision.allow, decision.passed_on, decision.reason.value] = series
     series.count(seconds)
     if decision.reason in (Reason.INTERNAL_ERROR, Reason.STORE_UNAVAILABLE):
         ERRORS.inc()
@@ -150,9 +152,20 @@ def count(hook: str, decision: Decision, seconds: float) -> None:
         used(decision.rule, decision.secret_id, time.time())
 
 
+def count_allowed(hook: str, seconds: float) -> None:
+    """Count one answer whose decision nobody wants to see."""
+    if (series := _ALLOWED.get(hook)) is None:
+        series = _ALLOWED[hook] = _new_series(hook, "allow", Reason.ALLOWED)
+    series.count(seconds)
+
+
+def _new_series(hook: str, result: str, reason: Reason) -> DecisionSeries:
+    return DecisionSeries(DECISIONS.labels(hook, result, reason.value), SECONDS.labels(hook), _BOUNDS)
+
+
 def write() -> None:
     """Bring what was counted to where all processes count together."""
-    for series in _SERIES.values():
+    for series in (*_SERIES.values(), *_ALLOWED.values()):
         series.write()
 
 

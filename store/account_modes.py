@@ -47,17 +47,19 @@ def account_grants(view: View, account: Account) -> tuple[GrantIndex, ...]:
     return (own, view.client_grants, view.group_grants, view.all_grants)
 
 
-def authorize_account(account: Account, question: Question) -> Decision:
-    """Whether a client of an account mode may publish to a topic, or subscribe to a filter."""
-    view, now_ms = question.view, question.now_ms
+def fallen(view: View, account: Account, now_ms: int) -> Decision | None:
+    """The refusal of a client whose key or credential does not hold; None where it does."""
     prover, verdict = standing(view, account, now_ms)
-    if verdict is not Reason.ALLOWED:
-        return _allowed_if(verdict, view, prover)
+    return None if verdict is Reason.ALLOWED else _allowed_if(verdict, view, prover)
+
+
+def authorize_account(account: Account, question: Question) -> Decision:
+    """Whether a client of an account mode, whose key or credential holds, may publish to a topic or subscribe."""
     if account.name.mode is Mode.TOKEN:
         refusal = unbound(account, question) or worthless(account, question) or question.denial()
         return refusal or by_tokens(account, question)
     if account.name.mode is Mode.SIGNATURE and account.key and reaches_all(account.key, question.asked):
-        return question.denial() or _allowed_if(Reason.ALLOWED, view, prover)
+        return question.denial() or _allowed_if(Reason.ALLOWED, question.view, account.key)
     return question.answer()
 
 

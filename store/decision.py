@@ -9,7 +9,7 @@ checks is that of ``docs/semantics.md``; every adapter shares it. The account mo
 from dataclasses import replace
 from typing import Final
 
-from store.account_modes import account_grants, authorize_account, renew, select_account
+from store.account_modes import account_grants, authorize_account, fallen, renew, select_account
 from store.account_names import Mode, account_of
 from store.authorizing import Question
 from store.records import Action, ClientIdRule, Identity, SignMode, follows_group_rule
@@ -91,17 +91,28 @@ def authorize(view: View, client: Client, action: Action, topic: str, now_ms: in
     renewal = renewing and topic == UPLOAD_TOPIC and account is not None and account.name.mode is Mode.TOKEN
     if asked[0] == PRIVATE or (renewing and not renewal):
         return refused(Reason.PRIVATE_TOPIC, view.revision)
-    if barred := _barred(view, client, now_ms):
-        return barred
+    if account is not None and renewal:
+        question = Question(view, client, (), asked, action, now_ms)
+        return _barred(view, client, now_ms) or renew(account, question)
+    if hindered := hindrance(view, client, now_ms):
+        return hindered
     if account is not None:
-        question = Question(view, client, account_grants(view, account), asked, action, now_ms)
-        return renew(account, question) if renewal else authorize_account(account, question)
-    identity, nearest = _identity(view, client)
-    verdict = _standing(identity, client, now_ms)
-    if verdict is not Reason.ALLOWED:
-        return replace(refused(verdict, view.revision), rule=identity, nearest=nearest)
+        return authorize_account(account, Question(view, client, account_grants(view, account), asked, action, now_ms))
     grants = (view.client_grants, view.user_grants, view.group_grants, view.all_grants)
     return Question(view, client, grants, asked, action, now_ms).answer()
+
+
+def hindrance(view: View, client: Client, now_ms: int) -> Decision | None:
+    """What refuses a client whatever it asks; None where its permissions, or tokens, decide."""
+    if barred := _barred(view, client, now_ms):
+        return barred
+    if view.account is not None:
+        return fallen(view, view.account, now_ms)
+    identity, nearest = _identity(view, client)
+    verdict = _standing(identity, client, now_ms)
+    if verdict is Reason.ALLOWED:
+        return None
+    return replace(refused(verdict, view.revision), rule=identity, nearest=nearest)
 
 
 def _barred(view: View, client: Client, now_ms: int) -> Decision | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from store.placeholders import TopicPattern
 from store.records import Action, Effect, Permission
@@ -48,20 +48,32 @@ class GrantIndex:
     before ``#``, literals by their text; of one filter, the smallest permission key.
     """
 
-    __slots__ = ("_allowed", "_denied", "_size", "templates")
+    __slots__ = ("_allowed", "_denied", "permissions", "templates")
 
     templates: tuple[Template, ...]
     """The permissions with placeholders, DENY before ALLOW, each by permission key."""
+    _allowed: "_Filters"
+    _denied: "_Filters"
 
     def __init__(self, permissions: Iterable[Permission]) -> None:
-        """Index the permissions of one grantee, of both effects, in any order.
+        """The permissions of one grantee, of both effects, in any order; indexed when first asked.
 
         Expired ones are indexed too: whether a permission is in force is asked anew each time.
         """
+        self.permissions = tuple(permissions)
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked for what is not there yet: a client that connects needs no index.
+        if name not in GrantIndex.__slots__:
+            raise AttributeError(name)
+        self._index()
+        return getattr(self, name)
+
+    def _index(self) -> None:
         filters: dict[Effect, list[Entry]] = {Effect.ALLOW: [], Effect.DENY: []}
         templates: list[Template] = []
         known: dict[str, str] = {}
-        for permission in permissions:
+        for permission in self.permissions:
             pattern = permission.pattern()
             if pattern.fixed:
                 # One string per level name, however many filters hold it.
@@ -73,10 +85,9 @@ class GrantIndex:
         self.templates = tuple(templates)
         self._allowed = _filters(filters[Effect.ALLOW])
         self._denied = _filters(filters[Effect.DENY])
-        self._size = len(templates) + sum(len(entries) for entries in filters.values())
 
     def __len__(self) -> int:
-        return self._size
+        return len(self.permissions)
 
     def allowing(self, asked: Levels, action: Action, now_ms: int) -> Permission | None:
         """An ALLOW in force, without placeholders, that lets a client publish to `asked`, or subscribe to it."""

@@ -6,8 +6,8 @@ read transaction in which missing parts are read, so that no view mixes two revi
 """
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +15,14 @@ from store.account_names import AccountName, Mode, account_of
 from store.changes import subjects_since
 from store.connection import file_at, sidecars_of, without_sidecars
 from store.database import Database
+from store.kept import Kept
 from store.losses import losses
 from store.lost_proofs import lost_proofs
-from store.parts import NOTHING, OF_ACCESS_KEY, OF_ALL, OF_CLIENT, OF_GROUP, OF_INSTANCE, OF_USER, Part, read_part
-from store.records import group_of
+from store.part_cache import PartCache
+from store.parts import OF_ACCESS_KEY, OF_ALL, OF_CLIENT, OF_GROUP, OF_INSTANCE, OF_USER, Part, read_part
+from store.records import Instance, group_of
 from store.seal import SealKeys
+from store.session import Session, session_of
 from store.tables import OF_TOKEN, Subject
 from store.token_mode import Binding
 from store.token_text import TokenKeys, named_key
@@ -27,8 +30,8 @@ from store.tokens import token_keys
 from store.unavailable import told_clearly
 from store.view import Account, Client, View, Works
 
-MAX_SUBJECTS: Final = 200_000
-"""How many parts are kept: a hundred thousand active clients, each with its user name."""
+MAX_SUBJECTS: Final = 400_000
+"""How many subjects are kept; half of them, those of a hundred thousand clients with a user name each, for certain."""
 
 MAX_CHANGES: Final = 10_000
 """More changes than this at once, and dropping all is cheaper than evicting each."""
@@ -50,8 +53,10 @@ class Reader:
         self.max_subjects = max_subjects
         self.hits = 0
         self.misses = 0
-        # By subjects; plain tuples find them, and cost a third to make.
-        self._parts: OrderedDict[tuple[str, str, str], Part] = OrderedDict()
+        self.moves = 0
+        """How often anything that was kept may have been dropped: a session that was checked since still stands."""
+        self._parts = PartCache(max_subjects)
+        self._instances: dict[str, Instance] = {}
         self._only_instance: str | None = None
         self._token_keys: TokenKeys | None = None
         self._has_tokens: bool | None = None
@@ -91,27 +96,60 @@ class Reader:
             StoreUnavailable: the file cannot be read.
             SealError: a secret cannot be unsealed.
         """
-        group = group_of(client.client_id)
+        account = account_of(client.username) if "|" in client.username else None
+        if account is not None and binding is not None:
+            tokens = [token.token_id for token in binding.tokens]
+        return self._view(account, self._kept(instance, client, account, tokens), binding)
+
+    def session(self, instance: str, client: Client, now_ms: int) -> Session:
+        """What a client may do without a doubt, for as long as `stands` says so; in Token mode, nothing.
+
+        Raises:
+            StoreUnavailable, SealError: as `view`.
+        """
+        account = account_of(client.username) if "|" in client.username else None
+        kept = self._kept(instance, client, account, ())
+        session = session_of(self._view(account, kept, None), client, kept[1:], now_ms)
+        session.checked = self.moves
+        return session
+
+    def stands(self, session: Session) -> bool:
+        """Whether all that a session was made from is as it was, at the revision that decides now."""
+        if session.checked == self.moves:
+            return True
+        if not session.current or session.instance is None:
+            return False
+        whole = self._parts.get(session.instance.name, OF_INSTANCE, "")
+        if whole is None or whole.part.instance is not session.instance:
+            return False
+        session.checked = self.moves
+        return True
+
+    def _kept(self, instance: str, client: Client, account: AccountName | None, tokens: Sequence[str]) -> list[Kept]:
+        """What concerns a client, all of one revision: of the instance, user, client, group, everyone, account."""
         wanted: tuple[tuple[str, str, str], ...] = (
             (instance, OF_INSTANCE, ""),
             (instance, OF_USER, client.username),
             (instance, OF_CLIENT, client.client_id),
-            (instance, OF_GROUP, group),
+            (instance, OF_GROUP, group_of(client.client_id)),
             (instance, OF_ALL, ""),
         )
-        account = account_of(client.username) if "|" in client.username else None
         if account is not None:
-            if binding is not None:
-                tokens = [token.token_id for token in binding.tokens]
             wanted += _of_account(account, instance, tokens)
-        parts = [self._cached(subject) for subject in wanted]
-        if None in parts:
-            with told_clearly(self.path), self._reading():
-                # `poll` alone says that it has seen a commit: it is `poll` that makes the worker report it.
-                if self._data_version() != self._seen:
-                    self._catch_up()
-                parts = [self._parts.get(subject) or self._load(Subject(*subject)) for subject in wanted]
-        whole, user, own, grouped, everyone, *accounts = (part or NOTHING for part in parts)
+        get = self._parts.get
+        found = [kept for subject in wanted if (kept := get(*subject)) is not None]
+        self.hits += len(found)
+        if len(found) == len(wanted):
+            return found
+        self.misses += len(wanted) - len(found)
+        with told_clearly(self.path), self._reading():
+            # `poll` alone says that it has seen a commit: it is `poll` that makes the worker report it.
+            if self._data_version() != self._seen:
+                self._catch_up()
+            return [get(*subject) or self._load(Subject(*subject)) for subject in wanted]
+
+    def _view(self, account: AccountName | None, kept: Sequence[Kept], binding: Binding | None) -> View:
+        whole, user, own, grouped, everyone, *accounts = [one.part for one in kept]
         return View(
             revision=self.revision,
             instance=whole.instance,
@@ -216,7 +254,9 @@ class Reader:
         self._seen = self._data_version()
         self._store_id = self._database.store_id
         self.revision = self._database.revision
+        self.moves += 1
         self._parts.clear()
+        self._instances.clear()
         self._only_instance = None
 
     def _account(self, name: AccountName, parts: Sequence[Part], binding: Binding | None) -> Account:
@@ -230,21 +270,19 @@ class Reader:
             binding=binding,
         )
 
-    def _cached(self, subject: tuple[str, str, str]) -> Part | None:
-        part = self._parts.get(subject)
-        if part is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._parts.move_to_end(subject)
-        return part
+    def _load(self, subject: Subject) -> Kept:
+        kept = Kept(self._same_instance(read_part(self._database, subject)))
+        self._parts.put(*subject, kept)
+        return kept
 
-    def _load(self, subject: Subject) -> Part:
-        part = read_part(self._database, subject)
-        self._parts[subject] = part
-        if len(self._parts) > self.max_subjects:
-            self._parts.popitem(last=False)
-        return part
+    def _same_instance(self, part: Part) -> Part:
+        """With the instance that was there before, if it is the same: sessions are made from it."""
+        if (instance := part.instance) is None:
+            return part
+        known = self._instances.get(instance.name)
+        if known != instance:
+            self._instances[instance.name] = known = instance
+        return replace(part, instance=known)
 
     def _catch_up(self) -> None:
         """Evict what commits since `revision` touched. Within a read transaction."""
@@ -255,13 +293,14 @@ class Reader:
         touched = None
         if now_at > self.revision and self._database.store_id == self._store_id:
             touched = subjects_since(self._database.connection, self.revision, MAX_CHANGES)
+        self.moves += 1
         if touched is None:
             self._parts.clear()
         else:
             for subject in touched:
-                self._parts.pop(subject, None)
+                self._parts.drop(*subject)
                 # The instance's part holds what verifying costs there, which any identity may change.
-                self._parts.pop(Subject(subject.instance, OF_INSTANCE, ""), None)
+                self._parts.drop(subject.instance, OF_INSTANCE, "")
         self._store_id = self._database.store_id
         self.revision = now_at
         self._only_instance = None

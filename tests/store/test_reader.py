@@ -241,11 +241,11 @@ class TestCache:
 
     def test_it_stays_within_its_bound_and_drops_what_was_used_least(self, database: Database, path: Path) -> None:
         written(database, user("u"))
-        reader = Reader(path, KEYS, max_subjects=10)
+        reader = Reader(path, KEYS, max_subjects=14)
         view(reader)
         for number in range(50):
             view(reader, asking(f"nobody-{number}", f"c-{number}"))
-            assert len(reader) <= 10
+            assert len(reader) <= 14
             misses = reader.misses
             view(reader, asking("u", f"c-{number}"))
             assert reader.misses == misses

@@ -1,0 +1,151 @@
+"""What one client may do without a doubt: its rights compiled, for as long as nothing changes that they follow from.
+
+A session never refuses. It says yes where `store.decision.authorize` allows, else that it does not know: then the
+view is asked, which also knows why. What it is made from is what that decides by, so that the two cannot part.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from store.account_names import Mode
+from store.decision import hindrance
+from store.grants import Template
+from store.kept import Kept
+from store.reach import OPEN
+from store.records import Action, Effect, Grantee, Instance, Permission, Record
+from store.rights import Rights, Rule, Window, window_of
+from store.view import Account, Client, View
+
+MAX_TEMPLATES: Final = 16
+"""Of so many permissions with placeholders a session holds its client's own filters; of more, the view is asked."""
+
+_ILLEGAL: Final = re.compile(r"[^/][+#]|\+[^/]|#.", re.DOTALL)
+"""What no filter holds: `+` beside other characters, `#` elsewhere than alone in the last level."""
+
+
+_ALL_TOPICS: Final = Rights(
+    [
+        (
+            Permission(
+                instance="x",
+                identity_type=Grantee.ALL,
+                identity="",
+                topic="#",
+                action=Action.PUB_SUB,
+                effect=Effect.ALLOW,
+            ),
+            ("#",),
+        )
+    ]
+)
+"""What an access key with `all_topics` is granted."""
+
+
+class Session:
+    """One client's rights, by what a reader keeps of its subjects."""
+
+    __slots__ = ("checked", "client", "everyone", "group", "instance", "more", "rights", "stamp", "user", "window")
+
+    def __init__(
+        self, instance: Instance | None, kept: Sequence[Kept], rights: tuple[Rights, ...], window: Window
+    ) -> None:
+        self.instance = instance
+        self.user, self.client, self.group, self.everyone, *more = kept
+        self.more = tuple(more)
+        """In an account mode: what is kept of the access key."""
+        self.rights = rights
+        self.window = window
+        self.checked = -1
+        """At which of its reader's moves it was last found to stand."""
+        self.stamp: object = None
+        """Of whoever remembers it: what else it was made from."""
+
+    @property
+    def current(self) -> bool:
+        """Whether no commit touched what it was made from, the instance aside."""
+        return (
+            self.user.current
+            and self.client.current
+            and self.group.current
+            and self.everyone.current
+            and all(kept.current for kept in self.more)
+        )
+
+    def publishes(self, topic: str) -> bool:
+        """Whether the client may publish to a topic, for sure."""
+        if not topic or topic[0] == "$" or "+" in topic or "#" in topic or "\0" in topic:
+            return False
+        rights = self.rights
+        for one in rights:
+            if one.barred_pub is not OPEN and one.barred_pub.matches(topic):
+                return False
+        for one in rights:
+            if one.pub.covers(topic):
+                return self._registers(topic)
+        return False
+
+    def subscribes(self, asked: str) -> bool:
+        """Whether the client may subscribe to a filter, for sure."""
+        if not asked or asked[0] == "$" or "\0" in asked:
+            return False
+        wild = "+" in asked or "#" in asked
+        if wild and _ILLEGAL.search(asked):
+            return False
+        rights = self.rights
+        for one in rights:
+            barrier = one.barred_sub
+            if barrier is not OPEN and (barrier.may_overlap(asked) if wild else barrier.matches(asked)):
+                return False
+        for one in rights:
+            if one.sub.covers(asked):
+                return self._registers(asked)
+        return False
+
+    def _registers(self, asked: str) -> bool:
+        instance = self.instance
+        return instance is not None and (not instance.parent_topics or instance.registers((asked.partition("/")[0],)))
+
+
+def session_of(view: View, client: Client, kept: Sequence[Kept], now_ms: int) -> Session:
+    """The session of a client; `kept` are the parts of its view, that of the instance aside."""
+    account = view.account
+    ending: list[Record | None] = [view.instance, view.group, view.user, view.device, *view.owners, *view.blacklist]
+    if account is not None:
+        ending.append(account.key)
+    window = window_of(ending, now_ms)
+    if (account is not None and account.name.mode is Mode.TOKEN) or hindrance(view, client, now_ms):
+        return Session(view.instance, kept, (), window)
+    found = [rights for one in _granting(account, kept) if (rights := one.rights(now_ms))]
+    for rights in found:
+        window = window.within(rights.window)
+    templates = [template for rights in found for template in rights.templates]
+    if len(templates) > MAX_TEMPLATES:
+        return Session(view.instance, kept, (), window)
+    if templates:
+        found.append(Rights(_own(templates, client)))
+    if account is not None and account.name.mode is Mode.SIGNATURE and account.key and account.key.all_topics:
+        found.append(_ALL_TOPICS)
+    return Session(view.instance, kept, tuple(found), window)
+
+
+def _granting(account: Account | None, kept: Sequence[Kept]) -> Iterable[Kept]:
+    """What is kept of those whose permissions count, as `store.decision.authorize` has it."""
+    user, client, group, everyone, *of_key = kept
+    if account is None:
+        return (user, client, group, everyone)
+    own = of_key[1:2] if account.name.mode is Mode.SIGNATURE else ()
+    return (*own, client, group, everyone)
+
+
+def _own(templates: Iterable[Template], client: Client) -> list[Rule]:
+    """Permissions with placeholders for one client. A value that is unsafe grants nothing, and denies all it might."""
+    values = client.placeholder_values()
+    rules: list[Rule] = []
+    for permission, pattern in ((template.permission, template.pattern) for template in templates):
+        levels = pattern.substitute(values)
+        if levels is None and permission.effect is Effect.DENY:
+            levels = pattern.widest
+        if levels is not None:
+            rules.append((permission, levels))
+    return rules
