@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from store.placeholders import TopicPattern
 from store.records import Action, Effect, Permission
-from store.topics import Levels, levels_cover, levels_overlap
+from store.topics import Levels, levels_cover, levels_overlap, levels_reach
 
 FLAT: Final = 8
 """So many filters are scanned as fast as a tree is walked, in a tenth of the memory."""
@@ -109,6 +109,8 @@ class GrantIndex:
         """
         if not self._allowed.tree:
             return None
+        if isinstance(self._allowed.tree, tuple):
+            return _nearest_of(self._allowed.tree, asked, action, now_ms)
         question = _Question(asked, action, now_ms)
         if almost := _first(self._allowed.tree, question.covering, question.almost):
             return Miss(almost, None, "action" if almost.in_force(now_ms) else "expired")
@@ -245,6 +247,22 @@ class _Filters:
                 if found := _first(node, question.every, question.stopped):
                     return Miss(found, len(trail), "level")
         return None
+
+
+def _nearest_of(entries: tuple[Entry, ...], asked: Levels, action: Action, now_ms: int) -> Miss | None:
+    """`GrantIndex.nearest` of a few, which are looked at one by one."""
+    nearest: Miss | None = None
+    deepest = -1
+    for levels, permission in entries:
+        fits, in_force = permission.action.includes(action), permission.in_force(now_ms)
+        if fits and in_force:
+            # What covers it would have allowed it.
+            reach = levels_reach(levels, asked)
+            if reach > deepest and not levels_cover(levels, asked):
+                deepest, nearest = reach, Miss(permission, reach, "level")
+        elif fits is not in_force and levels_cover(levels, asked):
+            return Miss(permission, None, "expired" if fits else "action")
+    return nearest
 
 
 def _filters(entries: list[Entry]) -> _Filters:
