@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from store.placeholders import TopicPattern
 from store.records import Action, Effect, Permission
@@ -48,12 +48,14 @@ class GrantIndex:
     before ``#``, literals by their text; of one filter, the smallest permission key.
     """
 
-    __slots__ = ("_allowed", "_denied", "permissions", "templates")
+    __slots__ = ("_allowed", "_denied", "_make", "permissions", "templates")
 
     templates: tuple[Template, ...]
     """The permissions with placeholders, DENY before ALLOW, each by permission key."""
     _allowed: "_Filters"
     _denied: "_Filters"
+    _make: Callable[[], tuple[Permission, ...]]
+    permissions: tuple[Permission, ...]
 
     def __init__(self, permissions: Iterable[Permission]) -> None:
         """The permissions of one grantee, of both effects, in any order; indexed when first asked.
@@ -62,9 +64,19 @@ class GrantIndex:
         """
         self.permissions = tuple(permissions)
 
+    @classmethod
+    def later(cls, make: Callable[[], tuple[Permission, ...]]) -> Self:
+        """An index of permissions that are made when first asked for."""
+        index = cls.__new__(cls)
+        index._make = make
+        return index
+
     def __getattr__(self, name: str) -> Any:
         # Asked for what is not there yet: a client that connects needs no index.
-        if name not in GrantIndex.__slots__:
+        if name == "permissions":
+            self.permissions = self._make()
+            return self.permissions
+        if name not in ("_allowed", "_denied", "templates"):
             raise AttributeError(name)
         self._index()
         return getattr(self, name)

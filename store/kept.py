@@ -1,23 +1,31 @@
 """What a reader keeps of one subject: its records, whether they are still what the store says, and its rights."""
 
+from store.grants import GrantIndex
+from store.packing import packed, unpacked
 from store.parts import Part
 from store.rights import Rights, compiled
+from store.tables import Subject
 
 
 class Kept:
     """The part of one subject, in the cache or in use by sessions."""
 
-    __slots__ = ("_rights", "current", "part")
+    __slots__ = ("_rights", "current", "held")
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, part: Part, subject: Subject) -> None:
+        self.held: Part | bytes = packed(part, subject) or part
+        """The records, or the bytes that they are packed in."""
         self.current = True
         """Whether no commit touched the subject since; once it is false it stays so."""
         self._rights: Rights | None = None
 
-    def rights(self, now_ms: int) -> Rights | None:
-        """What its permissions come to now, compiled when first asked for; None where it has none."""
+    def part(self, subject: Subject) -> Part:
+        """The records; made anew each time where they are packed."""
+        return unpacked(self.held, subject) if isinstance(self.held, bytes) else self.held
+
+    def rights(self, grants: GrantIndex, now_ms: int) -> Rights | None:
+        """What its permissions, which are `grants`, come to now, compiled when first asked for; None if it has none."""
         rights = self._rights
         if rights is None or not rights.window.since <= now_ms < rights.window.until:
-            self._rights = rights = compiled(self.part.grants.permissions, now_ms)
+            self._rights = rights = compiled(grants.permissions, now_ms)
         return rights

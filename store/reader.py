@@ -33,6 +33,9 @@ from store.view import Account, Client, View, Works
 MAX_SUBJECTS: Final = 400_000
 """How many subjects are kept; half of them, those of a hundred thousand clients with a user name each, for certain."""
 
+MAX_UNPACKED: Final = 1_000
+"""Parts that were asked for lately, and need not be unpacked again: who is refused asks again soon."""
+
 MAX_CHANGES: Final = 10_000
 """More changes than this at once, and dropping all is cheaper than evicting each."""
 
@@ -57,6 +60,7 @@ class Reader:
         """How often anything that was kept may have been dropped: a session that was checked since still stands."""
         self._parts = PartCache(max_subjects)
         self._instances: dict[str, Instance] = {}
+        self._unpacked: dict[Kept, Part] = {}
         self._only_instance: str | None = None
         self._token_keys: TokenKeys | None = None
         self._has_tokens: bool | None = None
@@ -99,7 +103,7 @@ class Reader:
         account = account_of(client.username) if "|" in client.username else None
         if account is not None and binding is not None:
             tokens = [token.token_id for token in binding.tokens]
-        return self._view(account, self._kept(instance, client, account, tokens), binding)
+        return self._view(account, _wanted(instance, client, account, tokens), binding)[0]
 
     def session(self, instance: str, client: Client, now_ms: int) -> Session:
         """What a client may do without a doubt, for as long as `stands` says so; in Token mode, nothing.
@@ -108,8 +112,8 @@ class Reader:
             StoreUnavailable, SealError: as `view`.
         """
         account = account_of(client.username) if "|" in client.username else None
-        kept = self._kept(instance, client, account, ())
-        session = session_of(self._view(account, kept, None), client, kept[1:], now_ms)
+        view, kept = self._view(account, _wanted(instance, client, account, ()), None)
+        session = session_of(view, client, kept[1:], now_ms)
         session.checked = self.moves
         return session
 
@@ -120,22 +124,13 @@ class Reader:
         if not session.current or session.instance is None:
             return False
         whole = self._parts.get(session.instance.name, OF_INSTANCE, "")
-        if whole is None or whole.part.instance is not session.instance:
+        if whole is None or not isinstance(whole.held, Part) or whole.held.instance is not session.instance:
             return False
         session.checked = self.moves
         return True
 
-    def _kept(self, instance: str, client: Client, account: AccountName | None, tokens: Sequence[str]) -> list[Kept]:
-        """What concerns a client, all of one revision: of the instance, user, client, group, everyone, account."""
-        wanted: tuple[tuple[str, str, str], ...] = (
-            (instance, OF_INSTANCE, ""),
-            (instance, OF_USER, client.username),
-            (instance, OF_CLIENT, client.client_id),
-            (instance, OF_GROUP, group_of(client.client_id)),
-            (instance, OF_ALL, ""),
-        )
-        if account is not None:
-            wanted += _of_account(account, instance, tokens)
+    def _kept(self, wanted: Sequence[Subject]) -> list[Kept]:
+        """What there is of some subjects, all of one revision."""
         get = self._parts.get
         found = [kept for subject in wanted if (kept := get(*subject)) is not None]
         self.hits += len(found)
@@ -146,11 +141,15 @@ class Reader:
             # `poll` alone says that it has seen a commit: it is `poll` that makes the worker report it.
             if self._data_version() != self._seen:
                 self._catch_up()
-            return [get(*subject) or self._load(Subject(*subject)) for subject in wanted]
+            return [get(*subject) or self._load(subject) for subject in wanted]
 
-    def _view(self, account: AccountName | None, kept: Sequence[Kept], binding: Binding | None) -> View:
-        whole, user, own, grouped, everyone, *accounts = [one.part for one in kept]
-        return View(
+    def _view(
+        self, account: AccountName | None, wanted: Sequence[Subject], binding: Binding | None
+    ) -> tuple[View, list[Kept]]:
+        """A view, and what is kept of the subjects that it is put together from, which `_wanted` named."""
+        kept = self._kept(wanted)
+        whole, user, own, grouped, everyone, *accounts = map(self._part, kept, wanted)
+        view = View(
             revision=self.revision,
             instance=whole.instance,
             group=grouped.group,
@@ -165,6 +164,7 @@ class Reader:
             device=own.device,
             account=None if account is None else self._account(account, accounts, binding),
         )
+        return view, kept
 
     def token_keys(self, shown: Iterable[str] = ()) -> TokenKeys:
         """The keys that sign tokens; read anew where one of the `shown` token strings names another.
@@ -270,9 +270,25 @@ class Reader:
             binding=binding,
         )
 
+    def _part(self, kept: Kept, subject: Subject) -> Part:
+        if isinstance(kept.held, Part):
+            return kept.held
+        part = self._unpacked.get(kept)
+        if part is None:
+            self._note_unpacked(kept, part := kept.part(subject))
+        return part
+
+    def _note_unpacked(self, kept: Kept, part: Part) -> None:
+        if len(self._unpacked) >= MAX_UNPACKED:
+            self._unpacked.clear()
+        self._unpacked[kept] = part
+
     def _load(self, subject: Subject) -> Kept:
-        kept = Kept(self._same_instance(read_part(self._database, subject)))
+        part = self._same_instance(read_part(self._database, subject))
+        kept = Kept(part, subject)
         self._parts.put(*subject, kept)
+        if kept.held is not part:
+            self._note_unpacked(kept, part)
         return kept
 
     def _same_instance(self, part: Part) -> Part:
@@ -317,11 +333,20 @@ class Reader:
         return _ReadTransaction(self._database.connection)
 
 
-def _of_account(account: AccountName, instance: str, tokens: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
-    """The subjects that concern a client of an account mode besides."""
-    key = account.key_id if account.mode is not Mode.DEVICE_CREDENTIAL else ""
-    shown = ((instance, OF_TOKEN, token_id) for token_id in tokens)
-    return (("", OF_ACCESS_KEY, key), (instance, OF_ACCESS_KEY, key), *shown)
+def _wanted(instance: str, client: Client, account: AccountName | None, tokens: Sequence[str]) -> list[Subject]:
+    """Who concerns a client: its instance, user, client id, group, everyone; and its account, where there is one."""
+    wanted = [
+        Subject(instance, OF_INSTANCE, ""),
+        Subject(instance, OF_USER, client.username),
+        Subject(instance, OF_CLIENT, client.client_id),
+        Subject(instance, OF_GROUP, group_of(client.client_id)),
+        Subject(instance, OF_ALL, ""),
+    ]
+    if account is not None:
+        key = account.key_id if account.mode is not Mode.DEVICE_CREDENTIAL else ""
+        wanted += (Subject("", OF_ACCESS_KEY, key), Subject(instance, OF_ACCESS_KEY, key))
+        wanted += (Subject(instance, OF_TOKEN, token_id) for token_id in tokens)
+    return wanted
 
 
 class _ReadTransaction:

@@ -10,12 +10,12 @@ from typing import Final
 
 from store.account_names import Mode
 from store.decision import hindrance
-from store.grants import Template
+from store.grants import GrantIndex, Template
 from store.kept import Kept
 from store.reach import OPEN
 from store.records import Action, Effect, Grantee, Instance, Permission, Record
 from store.rights import Rights, Rule, Window, window_of
-from store.view import Account, Client, View
+from store.view import Client, View
 
 MAX_TEMPLATES: Final = 16
 """Of so many permissions with placeholders a session holds its client's own filters; of more, the view is asked."""
@@ -116,7 +116,8 @@ def session_of(view: View, client: Client, kept: Sequence[Kept], now_ms: int) ->
     window = window_of(ending, now_ms)
     if (account is not None and account.name.mode is Mode.TOKEN) or hindrance(view, client, now_ms):
         return Session(view.instance, kept, (), window)
-    found = [rights for one in _granting(account, kept) if (rights := one.rights(now_ms))]
+    granting = _granting(view, kept)
+    found = [rights for one, grants in granting if (rights := one.rights(grants, now_ms))]
     for rights in found:
         window = window.within(rights.window)
     templates = [template for rights in found for template in rights.templates]
@@ -129,13 +130,14 @@ def session_of(view: View, client: Client, kept: Sequence[Kept], now_ms: int) ->
     return Session(view.instance, kept, tuple(found), window)
 
 
-def _granting(account: Account | None, kept: Sequence[Kept]) -> Iterable[Kept]:
+def _granting(view: View, kept: Sequence[Kept]) -> Iterable[tuple[Kept, GrantIndex]]:
     """What is kept of those whose permissions count, as `store.decision.authorize` has it."""
     user, client, group, everyone, *of_key = kept
+    shared = ((client, view.client_grants), (group, view.group_grants), (everyone, view.all_grants))
+    account = view.account
     if account is None:
-        return (user, client, group, everyone)
-    own = of_key[1:2] if account.name.mode is Mode.SIGNATURE else ()
-    return (*own, client, group, everyone)
+        return ((user, view.user_grants), *shared)
+    return ((of_key[1], account.grants), *shared) if account.name.mode is Mode.SIGNATURE else shared
 
 
 def _own(templates: Iterable[Template], client: Client) -> list[Rule]:

@@ -95,6 +95,26 @@ class Table(Generic[R]):
             values["secrets"] = tuple(secrets)
         return self.record(**values)
 
+    def restore(self, values: Sequence[Any], secrets: Sequence[Secret] = ()) -> R:
+        """The record that `values` were taken from: it was checked when it was made, and is not again."""
+        record = object.__new__(self.record)
+        puts, converted = self._restoring
+        values = list(values)
+        for place, convert in converted:
+            values[place] = convert(values[place])
+        for put, value in zip(puts, values, strict=True):
+            put(record, value)
+        if self.has_secrets:
+            object.__setattr__(record, "secrets", tuple(secrets))
+        return record
+
+    @cached_property
+    def _restoring(self) -> tuple[list[Callable[[R, Any], None]], list[tuple[int, Callable[[Any], Any]]]]:
+        """What sets each field, in the order of `values`; and what makes the value of some of what is in a column."""
+        return [getattr(self.record, name).__set__ for name in self.columns], [
+            (place, _restorer(convert)) for place, (_, _, convert) in enumerate(self._reading) if convert is not _same
+        ]
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns, in the order of the record."""
@@ -248,6 +268,13 @@ def _several(text: str) -> tuple[str, ...]:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _restorer(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A look-up takes a tenth of the time of an enumeration's call."""
+    if isinstance(convert, type) and issubclass(convert, StrEnum):
+        return {member.value: member for member in convert}.__getitem__
+    return convert
 
 
 def _converters(record: type[Record]) -> dict[str, Any]:
