@@ -14,9 +14,10 @@ from signal import SIGKILL
 import pytest
 import structlog
 from server_under_test import HOST, Asker, Server, becomes, until
-from worker_under_test import Store, identity
+from worker_under_test import CARRIERS, Store, identity
 
 from exhook import processes, zygote
+from exhook.carriers import preloaded
 from exhook.forking import Forked, Zygote
 from exhook.processes import LOOP_DEATHS, ServingProcess, WorkerProcess
 from exhook.settings import Settings
@@ -44,6 +45,10 @@ async def forking() -> AsyncIterator[Zygote]:
 
 def descriptors(pid: int) -> list[Path]:
     return list(Path(f"/proc/{pid}/fd").iterdir())
+
+
+def threads(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").iterdir())
 
 
 def pipes_of(pid: int) -> set[str]:
@@ -110,6 +115,20 @@ class TestForking:
         for worker in (first, second):
             worker.kill()
             await worker.wait()
+
+    @pytest.mark.parametrize("carrier", CARRIERS)
+    async def test_it_has_one_thread_and_no_file_of_the_store(self, filled: Store, carrier: str) -> None:
+        """A fork of more would hold locks that nobody opens, and a store that two processes think they have opened."""
+        settings = settings_of(filled).model_copy(update={"carrier": carrier})
+        one = Zygote(preloaded(settings))
+        worker = await serving(one, "0", settings)
+        assert one._process is not None
+        pid = one._process.pid
+        assert len(threads(pid)) == 1
+        assert not [file for file in descriptors(pid) if "exhook" in str(file.readlink())]
+        worker.kill()
+        await worker.wait()
+        await one.stop()
 
     def test_a_fork_that_fails_is_told(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
