@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from exhook.brokers.emqx_cluster import EmqxCluster
+from exhook.brokers.emqx_cluster import EmqxCluster, refuse_key
 from exhook.credentials_directory import NoCredentials, in_credentials_directory
 from exhook.listeners import ListenerRule
 
@@ -24,6 +24,12 @@ RESTART_ONLY: Final = (
 
 FILE_ALONE: Final = frozenset({"listeners", "emqx", "tls_client_names", "api_tls_client_names"})
 """Settings that no single word can say: tables of the settings file."""
+
+
+MAY_HOLD_KEYS: Final = frozenset({
+    "seal_key_file", "tls_key", "api_tls_key", "metrics_tls_key", "api_key_file", "api_key_env", "url", "emqx",
+})  # fmt: skip
+"""Settings into which somebody may write a key by mistake: no error shows what they hold."""
 
 
 class InvalidSettings(ValueError):
@@ -166,6 +172,13 @@ class Settings(BaseModel):
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
             split_address(value)
+        return value
+
+    @field_validator("seal_key_file", "tls_key", "api_tls_key", "metrics_tls_key")
+    @classmethod
+    def _no_key(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            refuse_key(str(value))
         return value
 
     @field_validator("emqx")
@@ -313,10 +326,12 @@ def _sentence(detail: Any, places: Mapping[str, str]) -> str:
     )
     if detail["type"] == "extra_forbidden":
         return f"{place}: there is no such setting; `exhook settings` lists them"
-    if detail["type"] == "value_error":
-        return f"{place}: {detail['input']!r} {str(detail['msg']).removeprefix('Value error, ')}"
-    if detail["type"] == "literal_error":
-        return f"{place}: {detail['input']!r} is none of them; choose {detail['ctx']['expected']}"
     if detail["type"] == "missing":
         return f"{place}: is missing"
-    return f"{place}: {detail['input']!r}: {detail['msg']}"
+    quotable = isinstance(detail["input"], str | int | float | Path) and path[-1] not in MAY_HOLD_KEYS
+    shown = repr(detail["input"]) if quotable else "it"
+    if detail["type"] == "value_error":
+        return f"{place}: {shown} {str(detail['msg']).removeprefix('Value error, ')}"
+    if detail["type"] == "literal_error":
+        return f"{place}: {shown} is none of them; choose {detail['ctx']['expected']}"
+    return f"{place}: {shown}: {detail['msg']}"

@@ -78,6 +78,10 @@ class SealKeys:
             try:
                 return cls.from_text(path.read_text(encoding="ascii"), str(path))
             except (OSError, UnicodeDecodeError) as error:
+                if _is_key(str(path)):
+                    raise SealError(
+                        "the name of the seal key file is a key itself; put it into a file, or into EXHOOK_SEAL_KEY"
+                    ) from None
                 why = error.strerror if isinstance(error, OSError) else "not ASCII"
                 raise SealError(f"{path}: cannot be read as a seal key file ({why})") from None
         if environ.get("EXHOOK_SEAL_KEY"):
@@ -122,6 +126,13 @@ class SealKeys:
         if cipher is None:
             cipher = self._ciphers[named] = AESGCM(self._keys[named])
         return cipher
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def missing_key(named: str) -> str:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+_KEY: Final = re.compile(r"\s|-----|^[A-Za-z0-9+/]{43}=$|^[^/:]{4,}:[^/:]{8,}$")
+"""PEM, a seal key, an API key; not what files are called."""
 API_KEY_VARIABLE: Final = "EXHOOK_EMQX_API_KEY"
 
 
@@ -69,6 +72,20 @@ class EmqxCluster(BaseModel):
             raise ValueError("holds more than an address; the API key belongs into api_key_file")
         return value.rstrip("/").removesuffix("/api/v5")
 
+    @field_validator("api_key_file")
+    @classmethod
+    def _no_key(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            refuse_key(str(value))
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str) -> str:
+        if not value.isidentifier():
+            raise ValueError("is no name of a variable; the key itself belongs into the variable, or a file")
+        return value
+
     @model_validator(mode="after")
     def _sealed(self) -> "EmqxCluster":
         parts = urlsplit(self.url)
@@ -100,6 +117,16 @@ class EmqxCluster(BaseModel):
         if not colon or not key or not secret or len(text.strip().splitlines()) != 1:
             raise NoApiKey(f"{place}: the API key of EMQX {self.name!r} does not read KEY:SECRET in one line")
         return ApiKey(key, secret)
+
+
+def refuse_key(path: str) -> None:
+    """See that the name of a key's file is not the key: it would be shown wherever the file is named.
+
+    Raises:
+        ValueError: it looks like one.
+    """
+    if _KEY.search(path):
+        raise ValueError("looks like the key itself; put that into a file, and name the file here")
 
 
 def _loopback(host: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import prometheus_client
 import pytest
 import structlog
+from canaries_under_test import Canaries
 from commands_under_test import Exhook
 from server_under_test import Asker, Server
 from worker_under_test import INSTANCE, MESSAGES, Serve, Served, Store
@@ -94,30 +95,8 @@ LOGINS: tuple[tuple[str, str, bytes, bool], ...] = (
 """Client id, user name, password, and whether that is let in: every sign mode and every way to be refused."""
 
 
-def forms(canary: str) -> Iterator[tuple[str, bytes]]:
-    """What a canary may look like: itself, encoded, or hashed without a key."""
-    raw = canary.encode()
-    yield "itself", raw
-    yield "hex", raw.hex().encode()
-    yield "reversed", raw[::-1]
-    yield "UTF-16", canary.encode("utf-16-le")
-    for shift in range(3):  # base64 of something that holds it: by where it begins there
-        encoded = base64.b64encode(b"\0" * shift + raw)
-        yield "base64", encoded[4:-4]
-    for name in ("md5", "sha1", "sha256", "sha512"):
-        digest = hashlib.new(name, raw, usedforsecurity=False)
-        yield name, digest.digest()
-        yield name, digest.hexdigest().encode()
-        yield name, base64.b64encode(digest.digest())
-
-
-FORMS = tuple((canary, form, text) for canary in CANARIES for form, text in forms(canary))
-
-
-def found(*places: str | bytes) -> set[tuple[str, str]]:
-    """Which canaries are there, and in which form."""
-    data = b"\n".join(place if isinstance(place, bytes) else place.encode(errors="surrogateescape") for place in places)
-    return {(canary, form) for canary, form, text in FORMS if text in data}
+found = Canaries((canary, canary) for canary in CANARIES).found
+"""Which canaries are there, and in which form."""
 
 
 def files(folder: Path, *, but: tuple[str, ...]) -> dict[str, bytes]:

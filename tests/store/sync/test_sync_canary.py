@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,39 @@ def test_policy_tests_and_lint_do_not_tell() -> None:
         assert list(leaks(Path("report.xml").read_bytes())) == []
     for output in ("text", "github", "gitlab", "sarif"):
         run(10, "lint", "policy.yaml", "--output", output)
+
+
+def test_what_is_kept_compared_and_taken_back_does_not_tell(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(0, "apply", "policy.yaml", "-q")
+    monkeypatch.setenv("EXHOOK_SECRET_CANARY", NEXT)
+    Path("policy.yaml").write_text(POLICY.replace("publish: [t]", "publish: [u]").replace(CANARY, NEXT))
+    for output in ("markdown", "gitlab", "json=plan.json", "markdown=plan.md", "gitlab=plan.gitlab"):
+        run(2, "plan", "policy.yaml", "--output", output)
+    run(0, "apply", "policy.yaml", "-v", "--json")
+    run(0, "snapshot", "--output", "store.snapshot")
+    run(0, "plan", "policy.yaml", "--against", "store.snapshot", "-v", "--exit-zero")
+    for form in ((), ("--json",)):
+        run(0, "history", *form)
+        run(0, "show", "2", *form)
+    run(0, "rollback", "1", "--yes")
+    written = ("store.snapshot", "plan.json", "plan.md", "plan.gitlab")
+    assert [list(leaks(Path(name).read_bytes())) for name in written] == [[]] * len(written)
+    assert [list(leaks(raw)) for raw in files(store.folder)] == [[] for _ in files(store.folder)]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_comparison_of_commits_does_not_tell() -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True,
+                       capture_output=True)  # fmt: skip
+
+    git("init", "-q")
+    for text in (POLICY, POLICY.replace(CANARY, NEXT)):
+        Path("policy.yaml").write_text(text)
+        git("add", "policy.yaml")
+        git("commit", "-q", "-m", "change")
+    for form in ((), ("--output", "json"), ("--output", "markdown")):
+        run(2, "diff", "HEAD~1", "HEAD", "policy.yaml", *form)
 
 
 @pytest.mark.usefixtures("store")
