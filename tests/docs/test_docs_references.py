@@ -86,9 +86,28 @@ def test_every_reason_stands_in_the_table_and_no_other() -> None:
     assert [row[0] for row in table(SEMANTICS["Reasons"], "reason")] == [reason.value for reason in Reason]
 
 
-def test_every_reason_of_a_refusal_has_its_section_of_causes() -> None:
-    headings = set(sections(DOCS / "troubleshooting.md"))
-    assert {reason.value for reason in Reason} - headings == {"allowed"}
+DENIED: Final = [reason.value for reason in Reason if reason is not Reason.ALLOWED]
+WHY: Final = sections(DOCS / "troubleshooting.md")
+
+
+def test_the_page_of_denials_starts_from_every_reason() -> None:
+    title, *headings = WHY
+    assert title == "Why was my client denied?"
+    assert sorted(set(headings) & {reason.value for reason in Reason}) == sorted(DENIED)
+    rows = table(WHY[title], "reason")
+    assert [row[0] for row in rows] == [f"[`{name}`](#{name})" for name in headings if name in DENIED]
+
+
+@pytest.mark.parametrize("reason", DENIED)
+def test_each_reason_says_what_it_means_looks_like_is_caused_by_and_is_mended_by(reason: str) -> None:
+    text = WHY[reason]
+    meaning = text.strip().split("\n\n")[0]
+    assert meaning
+    assert not meaning.startswith(("```", "-", "|"))
+    shown = re.search(rf"^deny: {reason} |^cannot say: ", text, re.MULTILINE)
+    assert shown or re.search(r"`(exhook[ _-]|error in a hook)", text), "a command, a metric or a line that shows it"
+    assert re.search(r"^- \S", text, re.MULTILINE), "usual causes"
+    assert re.search(r"^\*\*Mend\*\*: \S", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("first", "column"), [("grant", "covers"), ("deny", "overlaps")])

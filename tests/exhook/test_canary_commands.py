@@ -265,10 +265,14 @@ def test_settings_that_hold_a_key_by_mistake_do_not_show_it(known: Known, text: 
         assert known.found(said.out, said.err) == set(), said
 
 
-def test_a_key_in_the_place_of_its_file_s_name_is_not_shown(known: Known, tmp_path: Path) -> None:
-    for environment in ({"EXHOOK_SEAL_KEY_FILE": known.seal_key}, {"EXHOOK_TLS_KEY": f"-----BEGIN\n{EMQX}"}):
+def test_a_key_in_the_place_of_its_file_s_name_is_not_shown(
+    known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, key in (("EXHOOK_SEAL_KEY_FILE", known.seal_key), ("EXHOOK_TLS_KEY", f"-----BEGIN\n{EMQX}")):
         for command in (("status",), ("settings",), ("sign", "--username", "u", "--client-id", "c")):
-            said = known.exhook(*command, *known.db, **environment)
+            with monkeypatch.context() as patch:
+                patch.setenv(name, key)
+                said = known.exhook(*command, *(known.db if command != ("settings",) else ()))
             assert known.found(said.out, said.err) == set(), said
             assert said.code == 64
     said = known.exhook("status", "--seal-key-file", known.seal_key)
