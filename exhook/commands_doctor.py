@@ -26,6 +26,7 @@ from store.clock import now_ms
 from store.database import Database
 from store.seal import SealKeys
 from store.sync.exit_codes import Usage
+from store.tables import ACCESS_KEYS
 
 PASSWORD_VARIABLE = "EXHOOK_PROBE_PASSWORD"  # noqa: S105 - the name of one
 
@@ -63,7 +64,7 @@ def doctor(
     keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
     findings = [*_server(settings, keys)]
     for one in chosen:
-        findings += asyncio.run(_cluster(one, settings, port))
+        findings += asyncio.run(_cluster(one, settings, port, tokens=_has_access_keys(settings, keys)))
     if mosquitto:
         broker = Mosquitto(mosquitto)
         findings += broker.findings(settings, keys, port)
@@ -89,12 +90,18 @@ def _server(settings: Settings, keys: SealKeys) -> Iterator[Finding]:
         yield Finding("server", "status", Grade.OK, f"{len(status.workers)} workers, revision {status.revision}")
 
 
-async def _cluster(cluster: EmqxCluster, settings: Settings, port: int | None) -> list[Finding]:
+def _has_access_keys(settings: Settings, keys: SealKeys) -> bool:
+    with Database.open(settings.db, keys, create=False) as database:
+        return any(True for _ in database.records(ACCESS_KEYS))
+
+
+async def _cluster(cluster: EmqxCluster, settings: Settings, port: int | None, *, tokens: bool) -> list[Finding]:
     server = Server(
         port=split_address(settings.listen)[1] if port is None else port,
         workers=settings.workers,
         external_ports=frozenset(rule.port for rule in settings.listeners if rule.external and rule.port is not None),
         carrier=settings.carrier,
+        tokens=tokens,
     )
     async with EmqxApi(cluster, os.environ) as api:
         try:

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from exhook.brokers.emqx import EmqxApi
 from exhook.brokers.hocon import NotHocon, read_hocon
 
-_KEYS: Final = ("authentication", "authorization", "exhook", "listeners", "mqtt", "auto_subscribe")
+_KEYS: Final = ("authentication", "authorization", "exhook", "listeners", "mqtt", "auto_subscribe", "rewrite")
 
 Entry = Mapping[str, Any]
 
@@ -57,6 +57,8 @@ class Configured:
     """What of a client's certificate becomes its user name; ``disabled`` for nothing."""
     subscribed: list[str]
     """Filters that every client is subscribed to without having asked for them."""
+    renamed: frozenset[tuple[str, str]] | None
+    """Topics of messages that are renamed as they are published, and to what."""
 
     @classmethod
     def of(cls, node: str, told: Entry) -> Self:
@@ -69,6 +71,7 @@ class Configured:
             servers=_entries(exhook.get("servers")) if isinstance(exhook, dict) else None,
             listeners=list(_listeners(told.get("listeners"))),
             username_from=str(_inner(told, "mqtt").get("peer_cert_as_username", "disabled")),
+            renamed=_renamed(told["rewrite"]) if "rewrite" in told else None,
             subscribed=[str(one.get("topic")) for one in _entries(_inner(told, "auto_subscribe").get("topics"))],
         )
 
@@ -103,6 +106,14 @@ def _entries(value: object) -> list[Entry]:
     if isinstance(value, dict):
         return [value] if value else []
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _renamed(value: object) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (str(one.get("source_topic")), str(one.get("dest_topic")))
+        for one in _entries(value)
+        if one.get("action") in {"publish", "all"}
+    )
 
 
 def _enabled(value: object) -> list[Entry]:

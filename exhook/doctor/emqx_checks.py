@@ -27,7 +27,9 @@ class Server:
     workers: int
     external_ports: frozenset[int] = frozenset()
     """Ports of the broker's listeners that are declared external."""
-    carrier: str = "grpc"
+    carrier: str = "h2"
+    tokens: bool = False
+    """Whether the store has access keys, by which clients may have tokens."""
 
 
 class Checks:
@@ -136,7 +138,8 @@ class Checks:
             yield Finding(self._cluster, "configuration", Grade.OK, said)
 
     def _of_node(self, node: Configured) -> Iterable[Seen]:
-        return node_checks(node, self._server.port, self._server.external_ports, self._meant)
+        server = self._server
+        return node_checks(node, server.port, server.external_ports, self._meant, tokens=server.tokens)
 
 
 def _major(version: str) -> int:

@@ -6,10 +6,14 @@ from exhook.doctor import emqx_rules as rules
 from exhook.doctor.configured import Configured, NodeListener
 from exhook.doctor.emqx_rules import Seen
 from exhook.doctor.finding import Grade
+from exhook.renewing import TOPIC
+from store.decision import UPLOAD_TOPIC
 
 
-def node_checks(node: Configured, port: int, external_ports: frozenset[int], meant: Grade) -> Iterator[Seen]:
-    """What is seen; other authenticators are of the grade `meant`."""
+def node_checks(
+    node: Configured, port: int, external_ports: frozenset[int], meant: Grade, *, tokens: bool = False
+) -> Iterator[Seen]:
+    """What is seen; other authenticators are of the grade `meant`. With `tokens`, clients have some to renew."""
     if node.authenticators is not None:
         yield from rules.authentication(node.authenticators, {}, meant)
     if node.sources is not None:
@@ -21,9 +25,19 @@ def node_checks(node: Configured, port: int, external_ports: frozenset[int], mea
             yield from _external(listener, node)
         else:
             yield from _asked(listener, node, meant)
+    if tokens:
+        yield from _renewal(node)
     if node.subscribed:
         said = f"every client is subscribed, without being asked about, to: {', '.join(node.subscribed)}"
         yield Seen("auto_subscribe", Grade.ADVICE, said, "auto_subscribe.topics = []")
+
+
+def _renewal(node: Configured) -> Iterator[Seen]:
+    """Where clients have tokens, the message by which they renew them must reach ExHook."""
+    if node.renamed is not None and (UPLOAD_TOPIC, TOPIC) not in node.renamed:
+        said = f"no rewrite rule brings {UPLOAD_TOPIC} to ExHook: tokens are renewed by reconnecting alone"
+        mend = f'rewrite = [{{action = publish, source_topic = "{UPLOAD_TOPIC}", dest_topic = "{TOPIC}", '
+        yield Seen("renewal", Grade.ADVICE, said, mend + r're = "^\\$SYS/uploadToken$"}]')
 
 
 def _external(listener: NodeListener, node: Configured) -> Iterator[Seen]:

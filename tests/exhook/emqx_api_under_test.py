@@ -117,6 +117,7 @@ class EmqxApiUnderTest:
         ]
         self.mqtt: dict[str, Any] = {"peer_cert_as_username": "disabled", "max_packet_size": "1MB"}
         self.auto_subscribed: list[dict[str, Any]] = []
+        self.rewrites: list[dict[str, Any]] = []
         self.by_node: dict[str, Callable[[dict[str, Any]], object]] = {}
         """What makes the configuration of one node another than that of the cluster."""
         self.has_hocon = True
@@ -253,6 +254,7 @@ class EmqxApiUnderTest:
                 "exhook": {"servers": [_configured(one, *_RUNNING) for one in self.exhooks]},
                 "listeners": _by_type(self.listeners),
                 "mqtt": self.mqtt,
+                "rewrite": self.rewrites,
                 "auto_subscribe": {"topics": self.auto_subscribed},
             }
         )

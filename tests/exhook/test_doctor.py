@@ -14,6 +14,7 @@ from server_under_test import Server
 from worker_under_test import Store, identity, permission
 
 from exhook.brokers.emqx import EmqxApi
+from exhook.brokers.hocon import read_hocon
 from exhook.doctor.emqx_checks import Checks
 from exhook.doctor.emqx_checks import Server as ServerSettings
 from exhook.doctor.emqx_rules import seconds
@@ -40,7 +41,7 @@ def exhook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 async def findings(broker: EmqxApiUnderTest, **more: Any) -> list[Finding]:
     async with EmqxApi(broker.cluster(), broker.environ) as api:
         report = await report_of(api)
-    server = ServerSettings(**{"port": 9000, "workers": 1} | more)
+    server = ServerSettings(**{"port": 9000, "workers": 1, "carrier": "grpc"} | more)
     return list(Checks("plant", report, server).findings())
 
 
@@ -195,6 +196,26 @@ async def test_the_renewal_of_tokens_is_a_hook_of_ours(broker: EmqxApiUnderTest)
     renewal = {"name": "message.publish", "params": {"topics": ["$exhook/uploadToken"]}}
     broker.exhooks[0]["hooks"].append(renewal)
     assert {one.grade for one in await findings(broker)} == {Grade.OK}
+
+
+async def test_tokens_are_renewed_by_a_message_that_is_renamed(broker: EmqxApiUnderTest) -> None:
+    assert {one.grade for one in await findings(broker)} == {Grade.OK}
+    (advice, _) = [one for one in await findings(broker, tokens=True) if one.grade is not Grade.OK]
+    assert advice.check == "renewal"
+    broker.rewrites.append(read_hocon(advice.mend)["rewrite"][0])
+    assert {one.grade for one in await findings(broker, tokens=True)} == {Grade.OK}
+    shipped = read_hocon((ROOT / "deploy" / "emqx" / "emqx-5.hocon").read_text(encoding="utf-8"))
+    assert broker.rewrites == shipped["rewrite"]
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [("5.3.2", "(v2)"), ("5.8.6", "(v2)"), ("5.9.0", "(v3)"), ("e6.0.1", "(v3)")]
+)
+async def test_version_and_interface(broker: EmqxApiUnderTest, version: str, said: str) -> None:
+    for node in broker.nodes:
+        node["version"] = version
+    (found,) = [one for one in await findings(broker) if one.check == "version"]
+    assert (found.grade, found.said) == (Grade.OK, f"2 nodes of EMQX {version} {said}")
 
 
 @pytest.mark.parametrize(
