@@ -41,7 +41,8 @@ def exhook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 async def findings(broker: EmqxApiUnderTest, **more: Any) -> list[Finding]:
     async with EmqxApi(broker.cluster(), broker.environ) as api:
         report = await report_of(api)
-    server = ServerSettings(**{"port": 9000, "workers": 1, "carrier": "grpc"} | more)
+    settings: dict[str, Any] = {"port": 9000, "workers": 1, "carrier": "grpc"}
+    server = ServerSettings(**settings | more)
     return list(Checks("plant", report, server).findings())
 
 
