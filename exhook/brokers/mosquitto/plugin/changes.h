@@ -6,7 +6,7 @@
 #include "http2.h"
 #include "losses.h"
 
-#define CHANGES_EVERY_MS 250
+#define CHANGES_EVERY_MS 100
 #define CHANGES_PATIENCE_MS 2000
 #define CHANGES_STORE 128
 
