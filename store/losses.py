@@ -6,7 +6,7 @@ again at once. It never errs the other way.
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,9 @@ from store.tables import Subject
 
 MAX_CHANGES: Final = 10_000
 """More changes than this at once are not looked at one by one: everyone may have lost something."""
+
+MAX_STEPS: Final = 100_000
+"""The same where records changed so often that to look at each moment between would take seconds."""
 
 Content = Mapping[str, Any] | None
 """What a record said, as the change log has it; None where there was none, or it was not in force."""
@@ -32,28 +35,57 @@ def losses(connection: sqlite3.Connection, since: int, until: int, now_ms: int) 
     if count != until - since:
         return None
     rows = connection.execute(
-        "SELECT changes.operation, kind, instance, subject_type, subject, record_key, before, after, revisions.at"
+        "SELECT revision, operation, kind, instance, subject_type, subject, record_key, before, after, revisions.at"
         " FROM changes JOIN revisions USING (revision) WHERE revision > ? AND revision <= ?"
         " ORDER BY changes.id LIMIT ?",
         (since, until, MAX_CHANGES + 1),
     ).fetchall()
     if len(rows) > MAX_CHANGES:
         return None
+    found = _Found()
+    found.compare(_records(rows, now_ms))
+    repeated, moments = _changed_again(rows)
+    if len(repeated) * len(moments) > MAX_STEPS:
+        return None
+    # Whoever came in between the two, by what was granted after the one and taken before the other, is in.
+    for moment in moments:
+        found.compare(_records(repeated, now_ms, moment))
+    return frozenset(found.lost)
+
+
+def _changed_again(rows: Sequence[sqlite3.Row]) -> tuple[list[sqlite3.Row], list[int]]:
+    """The changes of what changed in several revisions, and these revisions less the last."""
+    revisions: dict[tuple[str, ...], set[int]] = {}
+    for row in rows:
+        revisions.setdefault(_group(row), set()).add(row["revision"])
+    repeated = [row for row in rows if len(revisions[_group(row)]) > 1]
+    return repeated, sorted({row["revision"] for row in repeated})[:-1]
+
+
+def _group(row: sqlite3.Row) -> tuple[str, ...]:
+    """Permissions of one grantee are looked at together: one grant may only go over to another source."""
+    if row["kind"] == "permission":
+        return row["kind"], row["instance"], row["subject_type"], row["subject"]
+    return row["kind"], row["record_key"]
+
+
+def _records(rows: Iterable[sqlite3.Row], now_ms: int, since: int = 0) -> "dict[tuple[str, str], _Record]":
+    """Each record that changed, as it was after revision `since` and is after the last change."""
     records: dict[tuple[str, str], _Record] = {}
-    for operation, kind, instance, subject_type, subject, key, before, after, at in rows:
+    for revision, operation, kind, instance, subject_type, subject, key, before, after, at in rows:
         record = records.get((kind, key))
+        said = json.loads(after) if after else None
         if record is None:
             was = json.loads(before) if before else None
             held = _at(was, None if operation == Operation.EXPIRE else at)
             record = records[kind, key] = _Record(
                 subject=Subject(instance, subject_type, subject), is_new=was is None, before=held
             )
-        record.is_there = after is not None
-        record.after = _at(json.loads(after), now_ms) if after else None
-    found = _Found()
-    for (kind, _), record in records.items():
-        _LOSSES.get(kind, _anything)(record, found)
-    return found.losers()
+        if revision <= since:
+            record.is_new, record.before = said is None, _at(said, at)
+        record.is_there = said is not None
+        record.after = _at(said, now_ms)
+    return records
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,12 +110,16 @@ class _Found:
     """Of permissions, by grantee, topic and effect: the same grant may only have gone over to another source."""
     reach_after: dict[tuple[Subject, str, str], set[Action]] = field(default_factory=dict)
 
-    def losers(self) -> frozenset[Subject]:
+    def compare(self, records: "Mapping[tuple[str, str], _Record]") -> None:
+        """Find who lost something by these changes, taken together."""
+        self.reach_before.clear()
+        self.reach_after.clear()
+        for (kind, _), record in records.items():
+            _LOSSES.get(kind, _anything)(record, self)
         for key in self.reach_before.keys() | self.reach_after.keys():
             before, after = self.reach_before.get(key, set()), self.reach_after.get(key, set())
             if before - after if key[2] == Effect.ALLOW else after - before:
                 self.lost.add(key[0])
-        return frozenset(self.lost)
 
 
 def _at(said: Content, at_ms: int | None) -> Content:

@@ -142,6 +142,27 @@ def test_what_comes_and_goes_is_nobodys_loss(database: Database) -> None:
     assert lost(database, since) == NOTHING
 
 
+def test_what_is_given_and_taken_is_lost_by_whoever_had_it_meanwhile(database: Database) -> None:
+    """Nobody looked in between; a session that began then stands."""
+    written(database, user("u"), user("v"), deny("b", to=V), blocked("c1"))
+    since = database.revision
+    written(database, user("w"), allow("a", to=U))
+    removed(database, deny("b", to=V), blocked("c1"))
+    written(database, allow("x", to=U), deny("b", to=V), blocked("c1"))
+    removed(database, user("w"), allow("a", to=U))
+    assert lost(database, since) == {U, V, ("USER", "w"), ("CLIENT", "c1")}
+
+
+def test_what_changes_too_often_may_be_everyones_loss(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.losses.MAX_STEPS", 9)
+    since = database.revision
+    for _ in range(2):
+        written(database, deny("a", to=U))
+        removed(database, deny("a", to=U))
+    assert lost(database, since) is None
+    assert lost(database, since + 1) == NOTHING
+
+
 def test_what_expires(database: Database) -> None:
     """An expired denial lets in; a grant, an identity and a secret that run out are lost."""
     kept, ending = secret("one", id="1"), secret("two", id="2", expires_at=NOW + 5)
