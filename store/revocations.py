@@ -34,6 +34,9 @@ RETRY_MS: Final = 500
 KEPT_DONE: Final = 1_000
 """How many that are done are kept for `exhook revocations`, by cluster."""
 
+LONGEST_MS: Final = RETRY_MS << MOST_ATTEMPTS
+"""Nothing is put off for so long: what is due later than that was put off before the clock was set back."""
+
 OWNED_MS: Final = 10_000
 """Whoever has not said for so long that it works at this has lost it to the next server."""
 
@@ -110,7 +113,7 @@ class Revocations:
         """Whether this process is the one that works at them; to be said again at least every few seconds."""
         with self._runtime.writing() as connection:
             row = connection.execute("SELECT pid, at FROM revocation_owner").fetchone()
-            if row and row["pid"] != pid and lives(row["pid"]) and now_ms - row["at"] < OWNED_MS:
+            if row and row["pid"] != pid and lives(row["pid"]) and 0 <= now_ms - row["at"] < OWNED_MS:
                 return False
             connection.execute("DELETE FROM revocation_owner")
             connection.execute("INSERT INTO revocation_owner VALUES (?, ?)", (pid, now_ms))
@@ -142,9 +145,10 @@ class Revocations:
     def due(self, cluster: str, now_ms: int, limit: int, *, broad: bool) -> list[Revocation]:
         """What is to be done now, the oldest first: of broad subjects, or of the others."""
         return self._select(
-            f"cluster = ? AND state IN ('waiting', 'again') AND due <= ? AND (subject_type IN ({_PLACES})) = ?"
+            "cluster = ? AND state IN ('waiting', 'again') AND due NOT BETWEEN ? AND ?"
+            f" AND (subject_type IN ({_PLACES})) = ?"
             " ORDER BY id LIMIT ?",
-            (cluster, now_ms, *sorted(BROAD), broad, limit),
+            (cluster, now_ms + 1, now_ms + LONGEST_MS, *sorted(BROAD), broad, limit),
         )
 
     def ended(self, revocations: Iterable[int]) -> set[tuple[int, str]]:

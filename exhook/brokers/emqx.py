@@ -227,7 +227,7 @@ class EmqxApi:
         except httpx.TimeoutException:
             raise Unavailable(f"{self._who}: no answer in {self.cluster.timeout_seconds:g} s") from None
         except httpx.HTTPError as error:
-            raise Unavailable(f"{self._who}: cannot be reached ({type(error).__name__})") from None
+            raise Unavailable(f"{self._who}: {_why_unreachable(error)}") from None
         self._note_clock(answer)
         if answer.is_success or answer.status_code in allowed:
             return answer
@@ -302,6 +302,16 @@ class EmqxApi:
     @property
     def _who(self) -> str:
         return f"EMQX {self.cluster.name!r} ({self.cluster.url})"
+
+
+def _why_unreachable(error: httpx.HTTPError) -> str:
+    """A certificate that is not trusted is named: nothing else here is mended at the cluster, or by `ca_file`."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message}); renew it, or name its issuer by ca_file"
+        cause = cause.__cause__ or cause.__context__
+    return f"cannot be reached ({type(error).__name__})"
 
 
 def _segment(client_id: str) -> str:

@@ -183,7 +183,7 @@ class _Cluster:
             metrics.WAITING.labels(name).set(found["waiting"])
             metrics.FAILED.labels(name).set(found["failed"])
         clock = self._enforcer._clock()  # noqa: SLF001 - a part of it
-        if said is None or clock - said[1] >= PROBE_MS or said[0] != self._fault:
+        if said is None or not 0 <= clock - said[1] < PROBE_MS or said[0] != self._fault:
             # Once a minute it is seen whether the API is there, so that it is known before it is needed.
             if not counts or not counts_of(counts)["waiting"]:
                 try:

@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from certificates_under_test import Pair
 
 from exhook.brokers.emqx_cluster import EmqxCluster
 
@@ -124,6 +127,8 @@ class EmqxApiUnderTest:
         self.cut: Callable[[str], object] = lambda _client_id: None
         """Ends the connection of a client, where one stands."""
         self.clock_ahead_seconds = 0.0
+        self.tls: Pair | None = None
+        """The certificate it shows from the next `up` on; none: it speaks no TLS."""
         self._lock = threading.RLock()
         self._server: _Server | None = None
         self._port = 0
@@ -137,11 +142,15 @@ class EmqxApiUnderTest:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"https://localhost:{self._port}" if self.tls else f"http://127.0.0.1:{self._port}"
 
     def up(self) -> None:
         """Listen; after `down`, on the same port again."""
         self._server = _Server(("127.0.0.1", self._port), _handler(self))
+        if self.tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.tls.certificate, self.tls.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
