@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from store.sync.findings import Findings
-from store.sync.source import Place
+from store.sync.source import WHOLE
 from store.sync.syntax import MAX_BYTES
 
 STDIN: Final = Path("-")
@@ -40,7 +40,7 @@ def read_files(paths: Sequence[Path], findings: Findings, instead: Mapping[Path,
     What cannot be read, or is named twice, is reported and left out.
     """
     if not paths:
-        findings.error(".", Place(), "no policy file; name files or folders")
+        findings.error(".", WHOLE, "no policy file; name files or folders")
     seen: set[Path] = set()
     for path in paths:
         for file in _expand(path, findings):
@@ -49,7 +49,7 @@ def read_files(paths: Sequence[Path], findings: Findings, instead: Mapping[Path,
             try:
                 place = file.resolve()
                 if place in seen:
-                    findings.error(name, Place(), "the file is named twice; name it once")
+                    findings.error(name, WHOLE, "the file is named twice; name it once")
                     continue
                 seen.add(place)
                 data = instead[file] if file in instead else _read(file)
@@ -130,13 +130,13 @@ def _expand(path: Path, findings: Findings) -> list[Path]:
         return []
     if not files:
         findings.begin(str(path))
-        findings.error(str(path), Place(), "a folder without policy files; name one that holds *.yaml")
+        findings.error(str(path), WHOLE, "a folder without policy files; name one that holds *.yaml")
     return files
 
 
 def _unreadable(name: str, wrong: OSError | RuntimeError, findings: Findings) -> None:
     message = f"cannot be read ({why_unreadable(wrong)}); name a policy file or a folder of them"
-    findings.error(name, Place(), message)
+    findings.error(name, WHOLE, message)
 
 
 def _read(path: Path) -> bytes:

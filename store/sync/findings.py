@@ -13,7 +13,7 @@ MAX_TOLD: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about one place; line and column count from 1."""
+    """One sentence about one place; line and column count from 1, and are 0 where the whole file is meant."""
 
     file: str
     line: int
@@ -22,7 +22,8 @@ class Finding:
     """What is wrong; what to do. Never holds a secret."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.file}{place}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)

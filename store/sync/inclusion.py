@@ -12,7 +12,7 @@ from store.sync.files import matching, read_rows, why_unreadable
 from store.sync.included import KINDS, Included
 from store.sync.json_lines import JsonLines
 from store.sync.provenance import commit_of
-from store.sync.source import Items, Mapping, Nothing, Place, Text, Value
+from store.sync.source import WHOLE, Items, Mapping, Nothing, Text, Value
 from store.sync.table import Table
 from store.sync.validation import validate
 from store.sync.variables import SIGN, Vars
@@ -65,9 +65,9 @@ class Inclusion:
             try:
                 data = read_rows(path)
             except ValueError as wrong:
-                own.error(Place(), str(wrong))
+                own.error(WHOLE, str(wrong))
             except OSError as wrong:
-                own.error(Place(), f"cannot be read ({why_unreadable(wrong)}); make it readable, or leave it out")
+                own.error(WHOLE, f"cannot be read ({why_unreadable(wrong)}); make it readable, or leave it out")
             else:
                 self.files.append(path)
                 yield Included(

@@ -55,6 +55,10 @@ class Place(NamedTuple):
     column: int = 1
 
 
+WHOLE: Final = Place(0, 0)
+"""A file or folder as a whole, where no line of it is meant, or there is none."""
+
+
 class Text(str):
     """A scalar as it is written. `plain` is false where quotes or a block style say that it is a text."""
 

@@ -82,7 +82,7 @@ def test_a_file_is_applied_whenever_it_changes_and_is_not_broken(tmp_path: Path)
         _all_is_well(server, broker, "c/b", not_any_more="b/b")
         since = len(server.lines)
         file.unlink()
-        _the_last_good_state_stands(server, broker, "c/b", why=f"{file}:1:1: cannot be read", since=since)
+        _the_last_good_state_stands(server, broker, "c/b", why=f"{file}: cannot be read", since=since)
         _nothing_is_said_while_nothing_changes(server)
 
 

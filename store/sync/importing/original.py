@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from store.sync.findings import InvalidPolicy, PolicyError
+from store.sync.source import WHOLE
 from store.sync.syntax import MAX_BYTES, InvalidSource, decode
 
 STDIN: Final = Path("-")
@@ -42,7 +43,7 @@ class Original:
         try:
             data = sys.stdin.buffer.read(MAX_BYTES + 1) if path == STDIN else _bytes_of(path)
         except OSError as wrong:
-            raise malformed(name, 1, 1, f"cannot be read ({wrong.strerror}); name a file that is there") from None
+            raise malformed(name, *WHOLE, f"cannot be read ({wrong.strerror}); name a file that is there") from None
         try:
             made = cls(name, decode(data))
         except InvalidSource as wrong:

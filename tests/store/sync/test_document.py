@@ -307,10 +307,10 @@ def test_what_cannot_be_read_is_an_error_among_others(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     absent, loop, empty = tmp_path / "absent.yaml", tmp_path / "loop.yaml", tmp_path / "empty"
     assert errors(absent, folder, empty, loop) == [
-        f"{absent}:1:1: cannot be read (No such file or directory); name a policy file or a folder of them",
+        f"{absent}: cannot be read (No such file or directory); name a policy file or a folder of them",
         f"{folder}/bad.yaml:2:1: unknown key `groupz`; did you mean `groups`?",
-        f"{empty}:1:1: a folder without policy files; name one that holds *.yaml",
-        f"{loop}:1:1: cannot be read (a loop of links); name a policy file or a folder of them",
+        f"{empty}: a folder without policy files; name one that holds *.yaml",
+        f"{loop}: cannot be read (a loop of links); name a policy file or a folder of them",
     ]
     assert "no policy file; name files or folders" in errors()[0]
 
@@ -322,14 +322,14 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
     # Root lists whatever it likes, so that permissions cannot be taken away for real.
     monkeypatch.setattr(Path, "iterdir", denied)
     assert errors(tmp_path) == [
-        f"{tmp_path}:1:1: cannot be read (Permission denied); name a policy file or a folder of them"
+        f"{tmp_path}: cannot be read (Permission denied); name a policy file or a folder of them"
     ]
     assert "cannot be read (File name too long)" in errors(tmp_path / ("x" * 300))[0]
 
 
 def test_a_file_named_twice_is_an_error(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", one="groups: [GID_Sensors]\n")
-    assert errors(folder, folder / "one.yaml") == [f"{folder}/one.yaml:1:1: the file is named twice; name it once"]
+    assert errors(folder, folder / "one.yaml") == [f"{folder}/one.yaml: the file is named twice; name it once"]
 
 
 def test_files_share_what_one_of_them_says(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there() -> None:
     done = run("mosquitto-acl", "nothing")
     assert (done.exit_code, done.stderr) == (
         3,
-        "nothing:1:1: cannot be read (No such file or directory); name a file that is there\n",
+        "nothing: cannot be read (No such file or directory); name a file that is there\n",
     )
 
 
