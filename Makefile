@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The programs that tests start, hundreds of times, would compile the project's modules anew each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test fuzz check format generate bench bench-hot-path rig soak clean
+.PHONY: run demo test fuzz check format generate bench bench-hot-path bench-report rig soak clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -43,15 +43,19 @@ generate: $(STAMP)  ## protos/*_pb2.py from protos/*.proto, and the JSON Schema 
 	$(BIN)/python -m protos.generate
 	$(BIN)/exhook-sync schema --quiet --output $(SCHEMA)
 
-bench: $(STAMP)  ## prints tables; takes minutes
+bench: $(STAMP)  ## prints all tables, and what is left out for want of a package; takes half an hour
+	$(BIN)/python bench/report.py
 	$(BIN)/python bench/decisions.py
 	$(BIN)/python bench/sync.py
 	$(BIN)/python bench/api.py
 	$(BIN)/python bench/revocation.py
 	$(BIN)/python bench/mosquitto.py
 
-bench-hot-path: $(STAMP)  ## what a call costs, by carrier; takes a minute or two
+bench-hot-path: $(STAMP)  ## what a call costs, by carrier; takes some minutes
 	$(BIN)/python bench/hot_path.py
+
+bench-report: $(STAMP)  ## the tables and plots of docs/performance.md, measured here and written; a quarter of an hour
+	$(BIN)/python bench/report.py --write
 
 rig: $(STAMP)  ## the rig of deploy/compose with Mosquitto, on a Docker engine started for it; root, minutes
 	EXHOOK_TEST_RIG=1 $(BIN)/python -m pytest tests/deploy/test_rig_up.py -n 0
@@ -61,4 +65,4 @@ soak: $(STAMP)  ## what only real time shows; more than an hour
 	$(BIN)/python bench/soak.py --minutes 60 --jsonl soak.jsonl
 
 clean:
-	rm -rf $(VENV) .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .run .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

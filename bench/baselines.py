@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from servers import Server, listening, saying_its_port
 
 ROOT: Final = Path(__file__).parents[1]
 BUILT: Final = ROOT / ".bench" / "built"
+INTERFACE: Final = ROOT / "protos" / "exhook_v3.proto"
 CPP_SOURCE: Final = Path(__file__).with_name("callback_server.cc")
 GO_SOURCE: Final = Path(__file__).with_name("noop_server.go")
 
@@ -26,6 +28,7 @@ CPP_PACKAGES: Final = "g++ protobuf-compiler libgrpc++-dev protobuf-compiler-grp
 GO_PACKAGES: Final = "golang-go protobuf-compiler golang-goprotobuf-dev golang-google-grpc-dev"
 RAW_PACKAGES: Final = "nghttp2-server"
 
+_DIGITS: Final = 12
 _LIBRARIES: Final = ("-lgrpc++", "-lgrpc", "-lprotobuf", "-lgpr", "-labsl_synchronization", "-lpthread")
 _DEBIAN_GOPATH: Final = "/usr/share/gocode"
 """Where Debian's packages put the source of Go libraries."""
@@ -51,8 +54,8 @@ def baselines(folder: Path, left_out: list[str], *, core: int) -> Iterator[list[
 
 def cpp() -> Path | None:
     """The C++ server; None where it cannot be built here. Takes a minute, once."""
-    made = BUILT / "cpp" / "callback_server"
-    if _is_newer(made, CPP_SOURCE):
+    made = _place(CPP_SOURCE)
+    if made.exists():
         return made
     compiler, protoc, plugin = map(shutil.which, ("g++", "protoc", "grpc_cpp_plugin"))
     if not (compiler and protoc and plugin):
@@ -62,7 +65,7 @@ def cpp() -> Path | None:
     interface = [f"--cpp_out={folder}", f"--grpc_out={folder}", f"--plugin=protoc-gen-grpc={plugin}"]
     options = ["-O2", "-std=c++17", "-I", str(folder), "-o", str(made)]
     try:
-        subprocess.run([protoc, "-I", ROOT / "protos", *interface, ROOT / "protos" / "exhook_v3.proto"], check=True)
+        subprocess.run([protoc, "-I", INTERFACE.parent, *interface, INTERFACE], check=True)
         subprocess.run([compiler, *options, CPP_SOURCE, *sources, *_LIBRARIES], check=True)
     except subprocess.CalledProcessError:
         return None
@@ -71,8 +74,8 @@ def cpp() -> Path | None:
 
 def go() -> Path | None:
     """The Go server, of the libraries that Debian packages alone; None where it cannot be built here."""
-    made = BUILT / "go" / "noop_server"
-    if _is_newer(made, GO_SOURCE):
+    made = _place(GO_SOURCE)
+    if made.exists():
         return made
     compiler, protoc = shutil.which("go"), shutil.which("protoc")
     if not (compiler and protoc and shutil.which("protoc-gen-go")):
@@ -89,7 +92,7 @@ def go() -> Path | None:
         "GOCACHE": str(folder / "cache"),
     }
     try:
-        subprocess.run([protoc, "-I", ROOT / "protos", interface, ROOT / "protos" / "exhook_v3.proto"], check=True)
+        subprocess.run([protoc, "-I", INTERFACE.parent, interface, INTERFACE], check=True)
         subprocess.run([compiler, "build", "-o", made, GO_SOURCE], check=True, env=environment)
     except subprocess.CalledProcessError:
         return None
@@ -106,8 +109,10 @@ def _files(folder: Path) -> Path:
     return root
 
 
-def _is_newer(made: Path, source: Path) -> bool:
-    return made.exists() and made.stat().st_mtime > source.stat().st_mtime
+def _place(source: Path) -> Path:
+    """Of the program, in a folder of what it is made of."""
+    digest = sha256(source.read_bytes() + INTERFACE.read_bytes()).hexdigest()[:_DIGITS]
+    return BUILT / f"{source.stem}-{digest}" / source.stem
 
 
 def _emptied(folder: Path) -> Path:

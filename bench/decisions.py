@@ -71,7 +71,7 @@ def run(effort: Effort) -> list[Table]:
             _say("active clients")
             sizes.of_worker(server, min(effort.active, effort.records))
             _say("end to end")
-            nothing = [stack.enter_context(noop(kind, core=server_core())) for kind in ("aio", "grpc")]
+            nothing = [stack.enter_context(noop(kind, core=server_core())) for kind in ("aio", "h2")]
             tables.append(carrying([*nothing, server], kinds(effort.records), effort.rounds, effort.seconds))
         _say("commit to decision")
         with exhook(db, key_file, workers=2, cores=(server_core(), load_core())) as server:

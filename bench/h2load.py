@@ -50,5 +50,6 @@ def _press(server: Server, question: Question, streams: int, calls: int, folder:
         raise WrongAnswer(f"{server.name}, asked by {PROGRAM}: {said}")
     rate = re.search(r"finished in .*, ([0-9.]+) req/s", said)
     assert rate, said
-    latencies = tuple(int(line.split()[2]) / 1e6 for line in log.open()) if streams == 1 else ()
+    lines = log.read_text().splitlines() if streams == 1 else []
+    latencies = tuple(int(line.split()[2]) / 1e6 for line in lines)
     return Load(float(rate[1]), cpu / calls * 1e6, latencies, calls)

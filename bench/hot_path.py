@@ -7,53 +7,33 @@ tables. Linux alone.
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import h2load
-from baselines import baselines
 from carrier import ALLOWED, carrying, kinds, pressing
-from machine import server_core
+from contenders import contenders
 from results import Results, add_options
-from servers import Server, exhook, noop
-from stores import kept
-
-CARRIERS = ("grpc", "h2")
+from servers import Server
 
 
-@contextmanager
-def contenders(folder: Path, records: int, left_out: list[str]) -> Iterator[list[Server]]:
-    """Every server that can be had here, on one core: those of others, no-op servers on our carriers, exhook."""
-    core = server_core()
-    with ExitStack() as stack:
-        servers = stack.enter_context(baselines(folder, left_out, core=core))
-        servers += [stack.enter_context(noop(kind, core=core)) for kind in ("aio", *CARRIERS)]
-        for carrier in CARRIERS:
-            store = kept(records, folder, carrier)
-            servers.append(stack.enter_context(exhook(store.path, store.key_file, cores=(core,), carrier=carrier)))
-        yield servers
-
-
-def run(results: Results, records: int, rounds: int, seconds: float) -> None:
-    """All tables.
+def run(results: Results, servers: Sequence[Server], records: int, rounds: int, seconds: float) -> None:
+    """Both tables.
 
     Raises:
         WrongAnswer: a server does not answer right.
     """
     asked = kinds(records)
-    with TemporaryDirectory(prefix="exhook-bench-") as name:
-        folder = Path(name)
-        with contenders(folder, records, results.left_out) as servers:
-            table = carrying(servers, asked, rounds, seconds)
-            table.title = "The hot path, by carrier"
-            results.add("hot-path", table)
-            if shutil.which(h2load.PROGRAM):
-                results.add("h2load", pressing(servers, asked[ALLOWED][0], rounds, seconds, folder))
-            else:
-                packages = f"on Debian, `apt install {h2load.PACKAGE}` brings it."
-                results.left_out.append(f"The load of {h2load.PROGRAM}: it is not here; {packages}")
+    table = carrying(servers, asked, rounds, seconds)
+    table.title = "The hot path, by carrier"
+    results.add("hot-path", table)
+    if shutil.which(h2load.PROGRAM):
+        with TemporaryDirectory(prefix="exhook-bench-") as folder:
+            results.add("h2load", pressing(servers, asked[ALLOWED][0], rounds, seconds, Path(folder)))
+    else:
+        packages = f"on Debian, `apt install {h2load.PACKAGE}` brings it."
+        results.left_out.append(f"The load of {h2load.PROGRAM}: it is not here; {packages}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,7 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     add_options(parser)
     asked = parser.parse_args(arguments)
     results = Results("The hot path")
-    run(results, asked.records, asked.rounds, asked.seconds)
+    with (
+        TemporaryDirectory(prefix="exhook-bench-") as folder,
+        contenders(Path(folder), asked.records, results.left_out) as servers,
+    ):
+        run(results, servers, asked.records, asked.rounds, asked.seconds)
     results.write(asked)
     return 0
 

@@ -138,13 +138,14 @@ class _Pool:
     def drain(self, calls: Iterator[Call], until: float = inf) -> bool:
         """Until all is answered; or, that is False, until this time of `perf_counter`."""
         while self.under_way and perf_counter() < until:
-            self._turn(calls)
+            self._turn(calls, until)
         return not self.under_way
 
-    def _turn(self, calls: Iterator[Call]) -> None:
+    def _turn(self, calls: Iterator[Call], until: float = inf) -> None:
         """Read what is there, and ask as many questions as were answered."""
-        readable = self._poll.poll(GIVE_UP_SECONDS * _MS)
-        if not readable:
+        wait = min(GIVE_UP_SECONDS, max(0.0, until - perf_counter()))
+        readable = self._poll.poll(wait * _MS)
+        if not readable and wait == GIVE_UP_SECONDS:
             raise CallFailed(f"{self._name} did not answer in {GIVE_UP_SECONDS:.0f} s")
         for number, _ in readable:
             line = self._by_number[number]

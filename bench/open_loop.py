@@ -6,48 +6,35 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from baselines import CPP_NAME, baselines
+from baselines import CPP_NAME
 from carrier import CHECKED, STREAMS, check, right_answers
+from contenders import contenders
 from load import CONNECTIONS, Load, ask_once, at_rate
-from machine import load_core, pinned, server_core
+from machine import load_core, pinned
 from questions import publish
 from results import Results, add_options
-from servers import Server, exhook, noop
-from stores import kept
+from servers import Server
 from tables import Cell, Table, percentile
 
 RATES: Final = (500, 1_000, 2_000, 5_000, 10_000, 20_000)
 CLIENTS: Final = 10_000
+NAMES: Final = (CPP_NAME, "no-op, carrier h2", "exhook, grpc", "exhook, h2")
+"""Of the servers that are measured: the yardstick, what the carrier costs, and the whole server."""
 _SHARES: Final = (0.5, 0.99, 0.999)
 
 
-def run(results: Results, records: int, rates: Sequence[int], rounds: int, seconds: float) -> None:
-    """The table of latency over load: the yardstick where it can be had, a constant answer on `h2`, exhook on both.
+def over_load(servers: Sequence[Server], records: int, rates: Sequence[int], rounds: int, seconds: float) -> Table:
+    """A row for each server and rate; one that a server does not keep up with has no figures, and ends its rates.
 
     Raises:
         WrongAnswer: a server does not answer right.
     """
-    core = server_core()
-    with TemporaryDirectory(prefix="exhook-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        others = stack.enter_context(baselines(folder, results.left_out, core=core))
-        servers = [server for server in others if server.name == CPP_NAME]
-        servers.append(stack.enter_context(noop("h2", core=core)))
-        for carrier in ("grpc", "h2"):
-            store = kept(records, folder, carrier)
-            servers.append(stack.enter_context(exhook(store.path, store.key_file, cores=(core,), carrier=carrier)))
-        results.add("open-loop", over_load(servers, records, rates, rounds, seconds))
-
-
-def over_load(servers: Sequence[Server], records: int, rates: Sequence[int], rounds: int, seconds: float) -> Table:
-    """A row for each server and rate; one that a server does not keep up with has no figures, and ends its rates."""
     table = Table(
         "Latency over load, one worker",
         ("server", "calls/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU µs/call"),
@@ -55,6 +42,7 @@ def over_load(servers: Sequence[Server], records: int, rates: Sequence[int], rou
         "clients. Latency counts from when a call was meant to go out, so that none is left out while a server is "
         "busy. Medians of the rounds. A row without figures: not kept up with.",
     )
+    servers = [server for server in servers if server.name in NAMES]
     numbers = Random(5).sample(range(records), min(CLIENTS, records))  # noqa: S311 - no secret
     questions = [publish(number, allowed=True) for number in numbers]
     with pinned(load_core()):
@@ -102,7 +90,11 @@ def main(arguments: Sequence[str]) -> int:
     add_options(parser)
     asked = parser.parse_args(arguments)
     results = Results("Latency over load")
-    run(results, asked.records, asked.rates, asked.rounds, asked.seconds)
+    with (
+        TemporaryDirectory(prefix="exhook-bench-") as folder,
+        contenders(Path(folder), asked.records, results.left_out) as servers,
+    ):
+        results.add("open-loop", over_load(servers, asked.records, asked.rates, asked.rounds, asked.seconds))
     results.write(asked)
     return 0
 

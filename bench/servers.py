@@ -48,7 +48,7 @@ class Server:
 
 @contextmanager
 def exhook(
-    db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...], api: bool = False, carrier: str = "grpc"
+    db: Path, key_file: Path, *, workers: int = 1, cores: tuple[int, ...], api: bool = False, carrier: str = "h2"
 ) -> Iterator[Server]:
     """`exhook serve` on a store, with default settings but for the carrier; with the management API, without its limit,
     where asked.

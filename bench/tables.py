@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from statistics import median
+from textwrap import fill
 from time import process_time
 from typing import Any, TypeVar
 
 A = TypeVar("A")
 T = TypeVar("T")
+_LINE_LENGTH = 120
+
 Cell = str | int | float | None
 
 
@@ -44,14 +47,36 @@ class Table:
         self.answers += len(given)
 
     def markdown(self) -> str:
-        lines = [f"## {self.title}", ""]
-        lines += [_line(self.columns), _line(["---", *["--:"] * (len(self.columns) - 1)])]
+        return f"## {self.title}\n\n{self.body()}"
+
+    def body(self) -> str:
+        """As Markdown, without the title."""
+        lines = [_line(self.columns), _line(["---", *["--:"] * (len(self.columns) - 1)])]
         lines += [_line([_text(cell) for cell in row]) for row in self.rows]
-        checked = f"{self.answers:,} answers checked."
-        return "\n".join([*lines, "", f"{self.note} {checked}".strip(), ""])
+        said = [fill(self.note, _LINE_LENGTH)] if self.note else []
+        said += [f"{self.answers:,} answers checked."] if self.answers else []
+        return "\n".join([*lines, "", *said, ""])
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Table":
+        """What `as_json` made, after a way through JSON."""
+        return cls(said["title"], tuple(said["columns"]), said["note"], [tuple(row) for row in said["rows"]],
+                   said["answers"])  # fmt: skip
+
+    def figure(self, row: str, column: str) -> float:
+        """A figure by the name of its row and of its column.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for cells in self.rows:
+            found = cells[self.columns.index(column)]
+            if cells[0] == row and isinstance(found, int | float):
+                return found
+        raise KeyError(f"{self.title}: {row}, {column}")
 
 
 def timed(run: Callable[[T], A], asks: Sequence[T]) -> tuple[float, list[A]]:
