@@ -3,7 +3,7 @@
 import gc
 import select
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from math import inf
 from pathlib import Path
@@ -25,6 +25,7 @@ LATE_SECONDS: Final = 0.5
 SHED_CALLS: Final = 256
 """From so many calls under way on, a server may refuse some rather than answer all too late."""
 
+_TIMER_SLACK: Final = Path("/proc/self/timerslack_ns")
 _WARM_UP_SHARE: Final = 0.2
 """Of the run's length."""
 _MS: Final = 1000
@@ -198,11 +199,11 @@ def _cpu(server: Server) -> float:
 
 @contextmanager
 def _exact_timers() -> Iterator[None]:
-    """The kernel may wake a process 50 µs late, for the sake of its battery."""
-    slack = Path("/proc/self/timerslack_ns")
-    before = slack.read_text()
-    slack.write_text("1")
+    """The kernel may wake a process 50 µs late, for the sake of its battery; where it may not be told, it does."""
+    with suppress(OSError):
+        _TIMER_SLACK.write_text("1")
     try:
         yield
     finally:
-        slack.write_text(before.strip())
+        with suppress(OSError):
+            _TIMER_SLACK.write_text("0")  # the default again

@@ -48,7 +48,16 @@ class Effort:
 
 
 FULL: Final = Effort()
-QUICK: Final = Effort(rounds=1, seconds=0.3, rate_rounds=1, rate_seconds=0.5, cold=(1, 1_000_000), starts=1, commits=40)
+QUICK: Final = Effort(
+    rounds=1,
+    seconds=0.3,
+    rate_rounds=1,
+    rate_seconds=0.5,
+    active=10_000,
+    cold=(1, 1_000_000),
+    starts=1,
+    commits=40,
+)
 
 
 def run(results: Results, effort: Effort) -> None:

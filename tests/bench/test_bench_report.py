@@ -1,9 +1,11 @@
 """The report in small, the page it makes, and that no figure stands for a wrong answer. No figure is judged."""
 
+import gzip
 import json
 import shutil
 import socket
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from google.protobuf.message import Message
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
@@ -29,10 +32,12 @@ from cold import FIRST_CPU, LATER_CPU
 from http2 import CallFailed
 from load import ask_once, at_rate, drive
 from machine import server_core
-from questions import ALLOW, Question, publish
+from questions import ALLOW, AUTHENTICATE, AUTHORIZE, Question, connect, publish
 from results import Results
 from servers import Server, noop, saying_its_port
 from tables import Table, WrongAnswer
+
+from protos import exhook_v3_pb2
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc and pins processes to cores")
 
@@ -42,6 +47,7 @@ TINY = report.Effort(
 )  # fmt: skip
 TABLES = {"hot-path", "open-loop", "memory", "cold", "following", "passwords"}
 """With h2load, which is not everywhere, one more."""
+RECORDED = page.ROOT / "tests" / "data" / "emqx-5.10.0.jsonl.gz"
 FIGURES: dict[str, Any] = json.loads(page.FIGURES.read_text(encoding="utf-8"))
 
 
@@ -270,3 +276,28 @@ def test_a_plot_is_well_formed_and_always_the_same(logarithmic: bool) -> None:
     heights = [float(circle.attrib["cy"]) for circle in root.findall(".//{*}circle")]
     assert heights[0] > heights[1]
     assert all(plots.TOP <= height <= plots.HEIGHT - plots.BOTTOM for height in heights)
+
+
+@pytest.mark.parametrize(
+    ("path", "made", "request_type"),
+    [
+        (AUTHORIZE, publish(7, allowed=True), exhook_v3_pb2.ClientAuthorizeRequest),
+        (AUTHENTICATE, connect(7), exhook_v3_pb2.ClientAuthenticateRequest),
+    ],
+    ids=["authorize", "authenticate"],
+)
+def test_questions_have_the_fields_of_recorded_requests(path: str, made: Question, request_type: type[Message]) -> None:
+    recorded = [json.loads(line) for line in gzip.decompress(RECORDED.read_bytes()).splitlines()]
+    shapes = [_shape(request_type.FromString(b64decode(one["request"]))) for one in recorded if one["rpc"] == path]
+    assert made.path == path
+    assert _shape(request_type.FromString(made.message)) in shapes
+
+
+def _shape(message: Message) -> set[str]:
+    """The names of the fields that are set, and of those within."""
+    found = set()
+    for field, value in message.ListFields():
+        found.add(field.name)
+        if isinstance(value, Message):
+            found |= {f"{field.name}.{name}" for name in _shape(value)}
+    return found
