@@ -58,7 +58,10 @@ def test_records_come_out_as_they_went_in(found: list[tuple[Record, dict[str, ob
 
 def test_all_kinds_at_once() -> None:
     part = Part(
-        identities=(client("u", "c", sign_mode=SignMode.EXTERNAL), client("v", "c", secret("one"), secret("$argon2id$x", id="2"))),
+        identities=(
+            client("u", "c", sign_mode=SignMode.EXTERNAL),
+            client("v", "c", secret("one"), secret("$argon2id$x", id="2")),
+        ),
         blacklist=(blocked("c", reason="lost"), blocked("c", source="plant")),
         grants=GrantIndex([allow("a/${clientid}", to=(Grantee.CLIENT, "c"))]),
         device=credential("c"),
