@@ -3,7 +3,7 @@
 from store.grants import GrantIndex
 from store.packing import packed, unpacked
 from store.parts import Part
-from store.rights import Rights, compiled
+from store.rights import AnyRights, compiled
 from store.tables import Subject
 
 
@@ -17,13 +17,13 @@ class Kept:
         """The records, or the bytes that they are packed in."""
         self.current = True
         """Whether no commit touched the subject since; once it is false it stays so."""
-        self._rights: Rights | None = None
+        self._rights: AnyRights | None = None
 
     def part(self, subject: Subject) -> Part:
         """The records; made anew each time where they are packed."""
         return unpacked(self.held, subject) if isinstance(self.held, bytes) else self.held
 
-    def rights(self, grants: GrantIndex, now_ms: int) -> Rights | None:
+    def rights(self, grants: GrantIndex, now_ms: int) -> AnyRights | None:
         """What its permissions, which are `grants`, come to now, compiled when first asked for; None if it has none."""
         rights = self._rights
         if rights is None or not rights.window.since <= now_ms < rights.window.until:

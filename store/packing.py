@@ -12,14 +12,16 @@ from typing import Any, Final
 
 from store.grants import GrantIndex
 from store.parts import NO_GRANTS, OF_CLIENT, OF_USER, Part
-from store.records import Permission, Secret, SecretForm
+from store.records import Action, Effect, Permission, Secret, SecretForm, SignMode
 from store.tables import BLACKLIST, DEVICE_CREDENTIALS, IDENTITIES, PERMISSIONS, Subject, Table
 
 MOST: Final = 8
 """Records of a part that is packed: one with more is worth its memory, since to unpack it takes long."""
 
 _TABLES: Final[tuple[Table[Any], ...]] = (IDENTITIES, BLACKLIST, DEVICE_CREDENTIALS, PERMISSIONS)
-_FORMS: Final = {form.value: form for form in SecretForm}
+_FORMS: Final = {form.value: form for form in SecretForm} | {None: SecretForm.KEY}
+_MOSTLY: Final = {"effect": Effect.ALLOW.value, "action": Action.PUB_SUB.value, "sign_mode": SignMode.SIGNED.value}
+"""What a field without a default says most often."""
 
 Values = tuple[Any, ...]
 
@@ -70,9 +72,8 @@ def _pack(table: Table[Any], record: Any, subject: Subject) -> Values:
         if value != usual:
             unusual |= 1 << place
             told.append(value)
-    secrets = record.secrets if table.has_secrets else ()
-    said = [(one.id, one.value, one.form.value, one.fingerprint, one.expires_at) for one in secrets]
-    return (unusual, *told, *(part for one in said for part in one))
+    said = [part for one in (record.secrets if table.has_secrets else ()) for part in _said(one)]
+    return (unusual, *told, *said)
 
 
 def _unpack(table: Table[Any], pack: Values, subject: Subject) -> Any:
@@ -88,7 +89,12 @@ def _unpack(table: Table[Any], pack: Values, subject: Subject) -> Any:
     return table.restore(values, [_secret(*pack[one : one + 5]) for one in range(at, len(pack), 5)])
 
 
-def _secret(name: str, value: bytes, form: str, fingerprint: str, expires_at: int | None) -> Secret:
+def _said(secret: Secret) -> Values:
+    form = None if secret.form is SecretForm.KEY else secret.form.value
+    return (secret.id, secret.value, form, secret.fingerprint, secret.expires_at)
+
+
+def _secret(name: str, value: bytes, form: str | None, fingerprint: str, expires_at: int | None) -> Secret:
     return Secret(id=name, value=value, form=_FORMS[form], fingerprint=fingerprint, expires_at=expires_at)
 
 
@@ -105,7 +111,9 @@ def _expected(table: Table[Any], subject: Subject) -> Values:
 
 def _usual(table: Table[Any], type_: str) -> tuple[Values, int, int | None, int]:
     """The defaults of a table, and where the parts of a subject stand in it."""
-    defaults = {one.name: one.default if one.default is not MISSING else None for one in fields(table.record)}
+    defaults = {
+        one.name: _MOSTLY.get(one.name) if one.default is MISSING else one.default for one in fields(table.record)
+    }
     usual = tuple(int(value) if isinstance(value := defaults[name], bool) else value for name in table.columns)
     place = table.columns.index
     kind = place("identity_type") if "identity_type" in table.columns else None

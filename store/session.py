@@ -13,8 +13,8 @@ from store.decision import hindrance
 from store.grants import GrantIndex, Template
 from store.kept import Kept
 from store.reach import OPEN
-from store.records import Action, Effect, Grantee, Instance, Permission, Record
-from store.rights import Rights, Rule, Window, window_of
+from store.records import Effect, Instance, Record
+from store.rights import AnyRights, FreeRights, Rights, Rule, Window, window_of
 from store.view import Client, View
 
 MAX_TEMPLATES: Final = 16
@@ -24,42 +24,34 @@ _ILLEGAL: Final = re.compile(r"[^/][+#]|\+[^/]|#.", re.DOTALL)
 """What no filter holds: `+` beside other characters, `#` elsewhere than alone in the last level."""
 
 
-_ALL_TOPICS: Final = Rights(
-    [
-        (
-            Permission(
-                instance="x",
-                identity_type=Grantee.ALL,
-                identity="",
-                topic="#",
-                action=Action.PUB_SUB,
-                effect=Effect.ALLOW,
-            ),
-            ("#",),
-        )
-    ]
-)
+_ALL_TOPICS: Final = FreeRights([("#",)])
 """What an access key with `all_topics` is granted."""
 
 
 class Session:
     """One client's rights, by what a reader keeps of its subjects."""
 
-    __slots__ = ("checked", "client", "everyone", "group", "instance", "more", "rights", "stamp", "user", "window")
+    __slots__ = ("_rights", "checked", "client", "everyone", "group", "instance", "more", "stamp", "user", "window")
 
     def __init__(
-        self, instance: Instance | None, kept: Sequence[Kept], rights: tuple[Rights, ...], window: Window
+        self, instance: Instance | None, kept: Sequence[Kept], rights: Sequence[AnyRights], window: Window
     ) -> None:
         self.instance = instance
         self.user, self.client, self.group, self.everyone, *more = kept
         self.more = tuple(more)
         """In an account mode: what is kept of the access key."""
-        self.rights = rights
+        self._rights = rights[0] if len(rights) == 1 else tuple(rights)
         self.window = window
         self.checked = -1
         """At which of its reader's moves it was last found to stand."""
         self.stamp: object = None
         """Of whoever remembers it: what else it was made from."""
+
+    @property
+    def rights(self) -> tuple[AnyRights, ...]:
+        """Of those that have any; they are asked together."""
+        rights = self._rights
+        return rights if isinstance(rights, tuple) else (rights,)
 
     @property
     def current(self) -> bool:
@@ -127,7 +119,7 @@ def session_of(view: View, client: Client, kept: Sequence[Kept], now_ms: int) ->
         found.append(Rights(_own(templates, client)))
     if account is not None and account.name.mode is Mode.SIGNATURE and account.key and account.key.all_topics:
         found.append(_ALL_TOPICS)
-    return Session(view.instance, kept, tuple(found), window)
+    return Session(view.instance, kept, found, window)
 
 
 def _granting(view: View, kept: Sequence[Kept]) -> Iterable[tuple[Kept, GrantIndex]]:
