@@ -118,7 +118,7 @@ def _become_worker(order: Order) -> int | None:
         os.dup2(descriptor, standard)
         os.close(descriptor)
     with suppress(OSError):  # what `ps -o comm` and `top` show, on Linux
-        Path("/proc/self/comm").write_text(f"exhook w{order.name}", encoding="ascii")
+        Path("/proc/self/comm").write_text(f"exhook-w{order.name}", encoding="ascii")
     return order.descriptors[2] if order.descriptors[2:] else None
 
 

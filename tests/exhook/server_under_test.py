@@ -166,8 +166,8 @@ class Server:
         found = {}
         for pid in self.alive():
             name = _of_process(pid, "comm").decode().strip()
-            if name.startswith("exhook w"):
-                found[name.removeprefix("exhook w")] = pid
+            if name.startswith("exhook-w"):
+                found[name.removeprefix("exhook-w")] = pid
         return found
 
     def metrics(self) -> dict[str, float]:
