@@ -18,8 +18,8 @@ _NOISE_MS: Final = 5.0
 _SPARE_DESCRIPTORS: Final = 20
 """Connections of hostile peers that happen to be open."""
 _COLUMNS: Final = (
-    "minute", "calls", "wrong", "failed at kills", "failed else", "p50 ms", "p99 ms", "p99 quiet ms", "PSS MiB",
-    "RSS MiB", "fds", "kills", "back s, most", "uneven", "applies", "reloads", "hostile", "load",
+    "minute", "calls", "wrong", "failed at kills", "failed else", "p50 ms", "p99 ms", "p99 quiet ms", "p99 echo ms",
+    "PSS MiB", "RSS MiB", "fds", "kills", "back s, most", "uneven", "applies", "reloads", "hostile", "load",
 )  # fmt: skip
 
 
@@ -37,6 +37,8 @@ class Sample:
     p99_ms: float
     quiet_p99_ms: float
     """Of the calls that were under way while nothing was killed."""
+    control_p99_ms: float
+    """Of a process that only echoes (soak_control.py)."""
     pss_mib: float
     """Of all processes of the server together; the median over the minute, as the next."""
     rss_mib: float
@@ -61,8 +63,8 @@ class Sample:
     def row(self) -> tuple[int | float, ...]:
         return (
             self.minute, self.calls, self.wrong, self.failed_at_kills, self.failed, self.p50_ms, self.p99_ms,
-            self.quiet_p99_ms, self.pss_mib, self.rss_mib, self.descriptors, self.kills, self.back_seconds,
-            self.uneven, self.applies, self.reloads, self.hostile, self.load_average,
+            self.quiet_p99_ms, self.control_p99_ms, self.pss_mib, self.rss_mib, self.descriptors, self.kills,
+            self.back_seconds, self.uneven, self.applies, self.reloads, self.hostile, self.load_average,
         )  # fmt: skip
 
 
@@ -110,9 +112,20 @@ def findings(samples: Sequence[Sample]) -> Iterator[str]:
         yield f"open descriptors grew from {first.descriptors} to {last.descriptors}"
     if last.processes > first.processes:
         yield f"processes grew from {first.processes} to {last.processes}"
+    yield from _slower(samples)
+
+
+def _slower(samples: Sequence[Sample]) -> Iterator[str]:
+    """Whether p99 rose, and by more than that of a process that only echoes: others may use the machine, too."""
     quarter = len(samples) // 4
-    if quarter:
-        before = median(sample.quiet_p99_ms for sample in samples[quarter : 2 * quarter])
-        after = median(sample.quiet_p99_ms for sample in samples[-quarter:])
-        if after > MOST_SLOWER * before and after - before > _NOISE_MS:
-            yield f"p99 rose from {before:.1f} ms in the second quarter to {after:.1f} ms in the last"
+    if not quarter:
+        return
+    second, last = samples[quarter : 2 * quarter], samples[-quarter:]
+    before, after = (median(sample.quiet_p99_ms for sample in part) for part in (second, last))
+    echo_before, echo_after = (median(sample.control_p99_ms for sample in part) for part in (second, last))
+    by_itself = after * echo_before > MOST_SLOWER * before * echo_after
+    if by_itself and after > MOST_SLOWER * before and after - before > _NOISE_MS:
+        yield (
+            f"p99 rose from {before:.1f} ms in the second quarter to {after:.1f} ms in the last; that of a process "
+            f"that only echoes went from {echo_before:.1f} to {echo_after:.1f} ms"
+        )

@@ -23,8 +23,8 @@ PACE = soak.Pace(
 )  # fmt: skip
 WELL = Sample(
     minute=1, calls=1000, wrong=0, failed_at_kills=3, failed=0, p50_ms=1.0, p99_ms=9.0, quiet_p99_ms=8.0,
-    pss_mib=100.0, rss_mib=200.0, descriptors=80, processes=4, kills=1, back_seconds=0.2, uneven=0, applies=3,
-    reloads=3, hostile=60, sent_away=0, errors=0, scrape_ms=10.0, load_average=1.0,
+    control_p99_ms=1.0, pss_mib=100.0, rss_mib=200.0, descriptors=80, processes=4, kills=1, back_seconds=0.2, uneven=0,
+    applies=3, reloads=3, hostile=60, sent_away=0, errors=0, scrape_ms=10.0, load_average=1.0,
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def minutes(*changes: dict[str, Any]) -> list[Sample]:
         (minutes({}, {"descriptors": 101}), "open descriptors grew from 80 to 101"),
         (minutes({}, {"processes": 5}), "processes grew from 4 to 5"),
         (minutes(*({},) * 6, {"quiet_p99_ms": 20.0}, {"quiet_p99_ms": 20.0}), "p99 rose from 8.0 ms"),
+        (minutes(*({},) * 6, *({"quiet_p99_ms": 20.0, "control_p99_ms": 2.5},) * 2), None),
         (minutes(*({},) * 6, {"quiet_p99_ms": 12.0}, {"quiet_p99_ms": 15.0}), None),
     ],
     ids=str,
