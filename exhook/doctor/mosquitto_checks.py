@@ -137,7 +137,7 @@ class MosquittoChecks:
         return "Mosquitto decides by itself"
 
     def _certificates(self, listener: Part, plugin: Plugin) -> Iterator[Finding]:
-        named = next((one for key in FROM_CERTIFICATE if (one := listener.find(key)) and one.is_true), None)
+        named = _named_by_certificates(listener)
         auth = plugin.option("auth")
         certificate = auth is not None and auth.value == Auth.CERTIFICATE
         apart = "" if self._configuration.per_listener else "per_listener_settings true, and below this listener: "
@@ -157,13 +157,12 @@ class MosquittoChecks:
 
     def _apart(self, prefix: str) -> str:
         """Where one plugin serves all listeners, those of two kinds need one each."""
-        kinds = {any(one.is_true(key) for key in FROM_CERTIFICATE) for one in self._configuration.listeners}
+        kinds = {_named_by_certificates(one) is not None for one in self._configuration.listeners}
         return prefix if len(kinds) > 1 else ""
 
     def _exposed(self, listener: Part) -> Iterator[Finding]:
         local = not listener.port or (listener.address and is_loopback(listener.address))
-        sealed = listener.find("certfile") or listener.find("psk_hint")
-        if local or sealed or self._configuration.local_only:
+        if local or _sealed(listener) or self._configuration.local_only:
             return
         said = f"{_name(listener)}: passwords come in the clear from other machines"
         mend = f"certfile FILE\nkeyfile FILE\nor: listener {listener.port} 127.0.0.1"
@@ -202,6 +201,16 @@ class MosquittoChecks:
                     "sessions outlive the broker, which then forgets who lost a right: their old subscriptions deliver"
                 )
                 yield _finding("persistence", Grade.ADVICE, said, kept, "plugin_opt_read_check durable")
+
+
+def _sealed(listener: Part) -> bool:
+    return bool(listener.find("certfile") or listener.find("psk_hint"))
+
+
+def _named_by_certificates(listener: Part) -> Line | None:
+    """The line by which user names come from certificates; without TLS it does nothing (tried on 2.0.11)."""
+    lines = (listener.find(key) for key in FROM_CERTIFICATE) if _sealed(listener) else ()
+    return next((one for one in lines if one and one.is_true), None)
 
 
 def _name(listener: Part) -> str:

@@ -35,7 +35,7 @@ def obstacle() -> str:
     return "" if os.geteuid() == 0 else "a Docker engine is started by root alone"
 
 
-pytestmark = [pytest.mark.skipif(bool(obstacle()), reason=obstacle()), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.skipif(bool(obstacle()), reason=obstacle()), pytest.mark.timeout(3000)]
 
 
 class Rig:

@@ -30,6 +30,7 @@ LINES: Final = (
 )
 OTHER: Final = "plugin {folder}/mosquitto_dynamic_security.so"
 EACH: Final = "per_listener_settings true"
+TLS: Final = "certfile /etc/server.crt"
 NAMES: Final = ("use_identity_as_username true", "plugin_opt_auth certificate")
 
 
@@ -106,13 +107,16 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "a word that is none": (with_lines("plugin_opt_read_check yes"), "options", 5, "revoked"),
     "no address": ((*LINES[:3], "plugin_opt_address localhost"), "address", 4, "plugin_opt_address 127.0.0.1:9000"),
     "an instance that is not there": (with_lines("plugin_opt_instance mqtt-z"), "instance", 5, "mqtt-a"),
-    "names from certificates": (with_lines(NAMES[0]), "certificates", 5, "plugin_opt_auth certificate"),
+    "names from certificates": (with_lines(NAMES[0], TLS), "certificates", 5, "plugin_opt_auth certificate"),
     "a proof that nobody asks for": (with_lines(NAMES[1]), "certificates", 5, "use_identity_as_username true"),
+    "names from certificates without TLS": (
+        with_lines(*NAMES), "certificates", 6, "use_identity_as_username true",
+    ),
     "one plugin for both kinds": (
-        with_lines("listener 8883 127.0.0.1", NAMES[0]), "certificates", 6, "per_listener_settings true, and below",
+        with_lines("listener 8883 127.0.0.1", NAMES[0], TLS), "certificates", 6, "per_listener_settings true, and",
     ),
     "one plugin for both kinds, the other way": (
-        with_lines(NAMES[1], "listener 8883 127.0.0.1", NAMES[0]), "certificates", 5, "plugin_opt_auth password",
+        with_lines(NAMES[1], "listener 8883 127.0.0.1", NAMES[0], TLS), "certificates", 5, "plugin_opt_auth password",
     ),
     "too late": (with_lines(EACH), "per_listener_settings", 5, "put it first"),
 }  # fmt: skip
@@ -163,7 +167,7 @@ def test_what_would_be_better(tmp_path: Path, host: HostUnderTest, name: str) ->
 def test_what_is_meant_so_is_no_finding(tmp_path: Path, host: HostUnderTest) -> None:
     lines = (
         "persistence true", EACH,
-        "listener 8884 0.0.0.0", "certfile /c", *NAMES[:1], *LINES[1:], NAMES[1], "plugin_opt_read_check durable",
+        "listener 8884 0.0.0.0", TLS, *NAMES[:1], *LINES[1:], NAMES[1], "plugin_opt_read_check durable",
         *LINES, "plugin_opt_instance mqtt-else", "plugin_opt_read_check on",
     )  # fmt: skip
     said = found(tmp_path, host, *lines, clusters=frozenset({"mqtt-else"}))
@@ -181,6 +185,10 @@ def test_versions(tmp_path: Path, host: HostUnderTest) -> None:
     assert of("") == [("version", Grade.ADVICE)]
     host.built = "0.0.9"
     assert of("2.1.2") == [("library", Grade.ADVICE)]
+
+
+def test_without_tls_no_certificate_names_anybody(tmp_path: Path, host: HostUnderTest) -> None:
+    assert {one.grade for one in found(tmp_path, host, *LINES, NAMES[0])} == {Grade.OK}
 
 
 def test_what_the_machine_says(tmp_path: Path, host: HostUnderTest) -> None:
