@@ -55,7 +55,7 @@ class Table:
         lines += [_line([_text(cell) for cell in row]) for row in self.rows]
         said = [fill(self.note, _LINE_LENGTH)] if self.note else []
         said += [f"{self.answers:,} answers checked."] if self.answers else []
-        return "\n".join([*lines, "", *said, ""])
+        return "\n".join([*lines, *([""] if said else []), *said, ""])
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

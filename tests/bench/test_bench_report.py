@@ -246,7 +246,8 @@ def test_a_fleet_is_sized_by_the_formulas_of_the_page() -> None:
     memory = Table("", ("identities", "active", "RSS MiB", "PSS MiB", "private MiB"))
     memory.add(10, 0, 50.0, 40.0, 30.0)
     memory.add(10, 1000, 60.0, 50.0, 40.0)
-    tables = {"hot-path": hot, "cold": cold, "memory": memory}
+    passwords = Table("", ("sign mode, answer", "µs"), "", [("HASHED (argon2id), allowed", 30_000.0)])
+    tables = {"hot-path": hot, "cold": cold, "memory": memory, "passwords": passwords}
     small, _, cached, large = sizing.fleets(tables).rows
     # 50 calls of 200 µs, 50 times 2 and 1,000 of 100 µs
     assert list(small[1:]) == [1_150, pytest.approx(0.12), 1, 8, pytest.approx(150)]
@@ -258,6 +259,7 @@ def test_a_fleet_is_sized_by_the_formulas_of_the_page() -> None:
     calls = 1_000 * 3 + 1_000_000 / 60
     warm = (1_000 * 200 + (2_000 + 1_000_000 / 60) * 100) / 1e6
     assert large[2] == pytest.approx(warm + calls * max(0, 1 - known) * 400 / 1e6)
+    assert list(sizing.costs(tables).rows[-1])[1:] == [30_000.0, 30_000.0, pytest.approx(20)]
     assert list(sizing.costs(tables).rows[0]) == [ALLOWED, 50.0, 100.0, pytest.approx(6_000)]
 
 
