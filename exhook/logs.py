@@ -57,10 +57,11 @@ def configure(settings: Settings, *, on_lost: Callable[[], None] = lambda: None,
     structlog.contextvars.bind_contextvars(**bound)
 
 
-class _Lines(structlog.PrintLogger):
-    """Lines on a stream. One that cannot be written (a full disk, a reader that went away) is lost.
+class _Lines(structlog.WriteLogger):
+    """Lines on a stream, each by one write with its end: processes share it, and would write between the two.
 
-    It must not become the failure of an answer: an error status lets clients in where a broker ignores it.
+    One that cannot be written (a full disk, a reader that went away) is lost. It must not become the failure of an
+    answer: an error status lets clients in where a broker ignores it.
     """
 
     def __init__(self, stream: TextIO, on_lost: Callable[[], None], *_: object) -> None:

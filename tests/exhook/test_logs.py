@@ -3,8 +3,11 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,3 +314,23 @@ async def test_a_log_that_cannot_be_written_changes_no_answer(serve: Serve, stor
             assert not await served.authorize("c", "alice", "PUBLISH", "x")
             served.worker.hooks._decider.reader.view = None  # a bug of ours
             assert not await served.authenticate("c", "alice", b"right")
+
+
+WRITE_LINES = """
+import sys
+from exhook.logs import configure, logger
+from exhook.settings import Settings
+configure(Settings(log_format="json"))
+for number in range(2000):
+    logger.info("line", number=number)
+"""
+
+
+def test_processes_that_share_standard_error_write_whole_lines(tmp_path: Path) -> None:
+    """As workers do: one wrote between another's line and its end."""
+    log = tmp_path / "log"
+    with log.open("wb") as shared:
+        writing = [subprocess.Popen([sys.executable, "-c", WRITE_LINES], stderr=shared) for _ in range(3)]
+        assert [one.wait() for one in writing] == [0, 0, 0]
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 6000
