@@ -87,7 +87,7 @@ class Sessions:
     def _holds(self, session: Session) -> bool:
         if session.checked != self._moves and not self._reader.stands(session):
             return False
-        window = session.window
+        window = session.shared.window
         return window is ALWAYS or window.since <= self._decider.now() < window.until
 
     def remember(self, nodes: Nodes, body: bytes, info: Any, client: Client) -> None:

@@ -22,7 +22,7 @@ from store.part_cache import PartCache
 from store.parts import OF_ACCESS_KEY, OF_ALL, OF_CLIENT, OF_GROUP, OF_INSTANCE, OF_USER, Part, read_part
 from store.records import Instance, group_of
 from store.seal import SealKeys
-from store.session import Session, session_of
+from store.session import Session, Shared, session_of
 from store.tables import OF_TOKEN, Subject
 from store.token_mode import Binding
 from store.token_text import TokenKeys, named_key
@@ -35,6 +35,9 @@ MAX_SUBJECTS: Final = 400_000
 
 MAX_UNPACKED: Final = 250
 """Parts that were asked for lately, and need not be unpacked again: who is refused asks again soon."""
+
+MAX_SHARED: Final = 1_000
+"""Of what many sessions have in common: one for each group of clients, and for each time that something ends."""
 
 MAX_CHANGES: Final = 10_000
 """More changes than this at once, and dropping all is cheaper than evicting each."""
@@ -61,6 +64,7 @@ class Reader:
         self._parts = PartCache(max_subjects)
         self._instances: dict[str, Instance] = {}
         self._unpacked: dict[Kept, Part] = {}
+        self._shared: dict[Shared, Shared] = {}
         self._only_instance: str | None = None
         self._token_keys: TokenKeys | None = None
         self._has_tokens: bool | None = None
@@ -113,7 +117,7 @@ class Reader:
         """
         account = account_of(client.username) if "|" in client.username else None
         view, kept = self._view(account, _wanted(instance, client, account, ()), None)
-        session = session_of(view, client, kept[1:], now_ms)
+        session = session_of(view, client, kept[1:], now_ms, self._once)
         session.checked = self.moves
         return session
 
@@ -121,10 +125,11 @@ class Reader:
         """Whether all that a session was made from is as it was, at the revision that decides now."""
         if session.checked == self.moves:
             return True
-        if not session.current or session.instance is None:
+        instance = session.shared.instance
+        if not session.current or instance is None:
             return False
-        whole = self._parts.get(session.instance.name, OF_INSTANCE, "")
-        if whole is None or not isinstance(whole.held, Part) or whole.held.instance is not session.instance:
+        whole = self._parts.get(instance.name, OF_INSTANCE, "")
+        if whole is None or not isinstance(whole.held, Part) or whole.held.instance is not instance:
             return False
         session.checked = self.moves
         return True
@@ -269,6 +274,11 @@ class Reader:
             token_keys=self.token_keys() if name.mode is Mode.TOKEN else _NO_TOKEN_KEYS,
             binding=binding,
         )
+
+    def _once(self, shared: Shared) -> Shared:
+        if len(self._shared) >= MAX_SHARED:
+            self._shared.clear()
+        return self._shared.setdefault(shared, shared)
 
     def _part(self, kept: Kept, subject: Subject) -> Part:
         if isinstance(kept.held, Part):

@@ -5,8 +5,8 @@ view is asked, which also knows why. What it is made from is what that decides b
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from store.account_names import Mode
 from store.decision import hindrance
@@ -28,20 +28,28 @@ _ALL_TOPICS: Final = FreeRights([("#",)])
 """What an access key with `all_topics` is granted."""
 
 
+class Shared(NamedTuple):
+    """What most sessions have in common; a reader has it once for all of them."""
+
+    instance: Instance | None
+    group: Kept
+    everyone: Kept
+    of_key: tuple[Kept, ...]
+    """In an account mode: what is kept of the access key."""
+    window: Window
+    """How long the rights last, if no commit ends them."""
+
+
 class Session:
     """One client's rights, by what a reader keeps of its subjects."""
 
-    __slots__ = ("_rights", "checked", "client", "everyone", "group", "instance", "more", "stamp", "user", "window")
+    __slots__ = ("_rights", "checked", "client", "shared", "stamp", "user")
 
-    def __init__(
-        self, instance: Instance | None, kept: Sequence[Kept], rights: Sequence[AnyRights], window: Window
-    ) -> None:
-        self.instance = instance
-        self.user, self.client, self.group, self.everyone, *more = kept
-        self.more = tuple(more)
-        """In an account mode: what is kept of the access key."""
+    def __init__(self, user: Kept, client: Kept, shared: Shared, rights: Sequence[AnyRights]) -> None:
+        self.user = user
+        self.client = client
+        self.shared = shared
         self._rights = rights[0] if len(rights) == 1 else tuple(rights)
-        self.window = window
         self.checked = -1
         """At which of its reader's moves it was last found to stand."""
         self.stamp: object = None
@@ -54,14 +62,19 @@ class Session:
         return rights if isinstance(rights, tuple) else (rights,)
 
     @property
+    def window(self) -> Window:
+        return self.shared.window
+
+    @property
     def current(self) -> bool:
         """Whether no commit touched what it was made from, the instance aside."""
+        shared = self.shared
         return (
             self.user.current
             and self.client.current
-            and self.group.current
-            and self.everyone.current
-            and all(kept.current for kept in self.more)
+            and shared.group.current
+            and shared.everyone.current
+            and all(kept.current for kept in shared.of_key)
         )
 
     def publishes(self, topic: str) -> bool:
@@ -95,31 +108,42 @@ class Session:
         return False
 
     def _registers(self, asked: str) -> bool:
-        instance = self.instance
+        instance = self.shared.instance
         return instance is not None and (not instance.parent_topics or instance.registers((asked.partition("/")[0],)))
 
 
-def session_of(view: View, client: Client, kept: Sequence[Kept], now_ms: int) -> Session:
-    """The session of a client; `kept` are the parts of its view, that of the instance aside."""
+def session_of(
+    view: View, client: Client, kept: Sequence[Kept], now_ms: int, once: Callable[[Shared], Shared]
+) -> Session:
+    """The session of a client; `kept` are the parts of its view, that of the instance aside.
+
+    `once` gives what is equal once for all.
+    """
+    found, window = _rights_of(view, client, kept, now_ms)
+    user, own, group, everyone, *of_key = kept
+    return Session(user, own, once(Shared(view.instance, group, everyone, tuple(of_key), window)), found)
+
+
+def _rights_of(view: View, client: Client, kept: Sequence[Kept], now_ms: int) -> tuple[list[AnyRights], Window]:
+    """What lets a client do anything, and how long that lasts."""
     account = view.account
     ending: list[Record | None] = [view.instance, view.group, view.user, view.device, *view.owners, *view.blacklist]
     if account is not None:
         ending.append(account.key)
     window = window_of(ending, now_ms)
     if (account is not None and account.name.mode is Mode.TOKEN) or hindrance(view, client, now_ms):
-        return Session(view.instance, kept, (), window)
-    granting = _granting(view, kept)
-    found = [rights for one, grants in granting if (rights := one.rights(grants, now_ms))]
+        return [], window
+    found = [rights for one, grants in _granting(view, kept) if (rights := one.rights(grants, now_ms))]
     for rights in found:
         window = window.within(rights.window)
     templates = [template for rights in found for template in rights.templates]
     if len(templates) > MAX_TEMPLATES:
-        return Session(view.instance, kept, (), window)
+        return [], window
     if templates:
         found.append(Rights(_own(templates, client)))
     if account is not None and account.name.mode is Mode.SIGNATURE and account.key and account.key.all_topics:
         found.append(_ALL_TOPICS)
-    return Session(view.instance, kept, found, window)
+    return found, window
 
 
 def _granting(view: View, kept: Sequence[Kept]) -> Iterable[tuple[Kept, GrantIndex]]:
