@@ -54,7 +54,11 @@ def write(figures: Mapping[str, Any]) -> None:
 def _blocks(figures: Mapping[str, Any]) -> dict[str, str]:
     tables = _tables(figures)
     blocks = {name: table.body() for name, table in tables.items()}
-    blocks |= {"aims": aims(tables).body(), "costs": costs(tables).body(), "fleets": fleets(tables).body()}
+    blocks |= {
+        "aims": aims(tables).body(),
+        "costs": costs(tables).body(),
+        "fleets": fleets(tables, figures["constants"]["remembered"]).body(),
+    }
     left_out = "".join(f"\n{fill(f'Left out: {sentence}', _LINE_LENGTH)}\n" for sentence in figures["left_out"])
     machine = "\n".join(fill(line, _LINE_LENGTH) for line in figures["machine"].splitlines())
     return blocks | {"machine": f"{machine}\n{left_out}"}

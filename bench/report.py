@@ -27,6 +27,8 @@ from servers import exhook
 from stores import kept
 from tables import Table
 
+from store.reader import MAX_SUBJECTS
+
 CARRIER: Final = "h2"
 
 
@@ -66,6 +68,8 @@ def run(results: Results, effort: Effort) -> None:
     Raises:
         WrongAnswer: something that was benched did not answer right.
     """
+    # Half of all subjects are kept for certain, and a client is two: a user name and a client id.
+    results.constants["remembered"] = MAX_SUBJECTS // 4
     _say("stores")
     with TemporaryDirectory(prefix="exhook-bench-") as folder:
         for number, records in enumerate({effort.records, *effort.memory, *effort.cold}):

@@ -23,6 +23,8 @@ class Results:
         self.tables: dict[str, Table] = {}
         self.left_out: list[str] = []
         """A sentence for each thing that could not be had here."""
+        self.constants: dict[str, int] = {}
+        """Of the code that was measured, which the figures are read with."""
         self._title = title
         self._machine = describe()
         self._began = perf_counter()
@@ -35,6 +37,7 @@ class Results:
             "machine": self._machine,
             "left_out": self.left_out,
             "seconds": round(perf_counter() - self._began),
+            "constants": self.constants,
             "tables": {name: table.as_json() for name, table in self.tables.items()},
         }
 

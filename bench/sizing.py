@@ -11,16 +11,12 @@ from cold import FIRST_CPU, LATER_CPU, START
 from load import CONNECTIONS
 from tables import Table
 
-from store.reader import MAX_SUBJECTS
-
 BUSY_SHARE: Final = 0.6
 """Of a core, that a worker is to be busy at most, so that a burst finds room."""
 FILTERS: Final = 2
 """That a device subscribes to when it connects."""
 CACHE_SECONDS: Final = 60
 """EMQX's authorization cache, by default."""
-REMEMBERED: Final = MAX_SUBJECTS // 2
-"""Clients whose views a worker keeps: each is a user and a client id."""
 CORE_US: Final = 1_000_000
 
 _CALM: Final = "CPU µs/call calm"
@@ -78,8 +74,8 @@ def costs(tables: Mapping[str, Table]) -> Table:
     return made
 
 
-def fleets(tables: Mapping[str, Table]) -> Table:
-    """Cores, workers, connections and memory for some fleets."""
+def fleets(tables: Mapping[str, Table], remembered: int) -> Table:
+    """Cores, workers, connections and memory for some fleets; `remembered` clients are what a worker keeps."""
     hot, cold = tables["hot-path"], tables["cold"]
     authorize, authenticate = (hot.figure(f"{kind}: {_EXHOOK}", _CALM) for kind in (ALLOWED, CONNECTING))
     largest = cold.columns[-1]
@@ -89,7 +85,7 @@ def fleets(tables: Mapping[str, Table]) -> Table:
         "Fleets",
         ("fleet", "calls/s", "busy cores", "workers", "pool_size", "MiB a worker"),
         f"Each device subscribes to {FILTERS} filters when it connects. One EMQX node; of several, each has a pool. "
-        f"Memory: {idle:.0f} MiB, and {per_client * 1024:.1f} KiB for each active client, {REMEMBERED:,} at most.",
+        f"Memory: {idle:.0f} MiB, and {per_client * 1024:.1f} KiB for each active client, {remembered:,} for certain.",
     )
     for fleet in FLEETS:
         authorized = fleet.connects * FILTERS + fleet.publishes_asked
@@ -97,7 +93,7 @@ def fleets(tables: Mapping[str, Table]) -> Table:
         warm = (fleet.connects * authenticate + authorized * authorize) / CORE_US
         for workers in count(1):
             devices = fleet.devices / workers
-            known = min(1.0, REMEMBERED / devices)
+            known = min(1.0, remembered / devices)
             cores = warm + calls * (1 - known) * reading / CORE_US
             if cores <= BUSY_SHARE * workers:
                 break

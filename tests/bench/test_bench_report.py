@@ -248,14 +248,14 @@ def test_a_fleet_is_sized_by_the_formulas_of_the_page() -> None:
     memory.add(10, 1000, 60.0, 50.0, 40.0)
     passwords = Table("", ("sign mode, answer", "µs"), "", [("HASHED (argon2id), allowed", 30_000.0)])
     tables = {"hot-path": hot, "cold": cold, "memory": memory, "passwords": passwords}
-    small, _, cached, large = sizing.fleets(tables).rows
+    small, _, cached, large = sizing.fleets(tables, 100_000).rows
     # 50 calls of 200 µs, 50 times 2 and 1,000 of 100 µs
     assert list(small[1:]) == [1_150, pytest.approx(0.12), 1, 8, pytest.approx(150)]
     # 100,000 devices ÷ 60 s, not 10,000 publishes
     assert cached[1] == pytest.approx(500 * 3 + 100_000 / 60)
     # 1,000,000 devices: many of a worker's calls are first ones
     assert isinstance(large[3], int)
-    known = sizing.REMEMBERED / (1_000_000 / large[3])
+    known = 100_000 / (1_000_000 / large[3])
     calls = 1_000 * 3 + 1_000_000 / 60
     warm = (1_000 * 200 + (2_000 + 1_000_000 / 60) * 100) / 1e6
     assert large[2] == pytest.approx(warm + calls * max(0, 1 - known) * 400 / 1e6)
