@@ -43,25 +43,18 @@ def packed(part: Part, subject: Subject) -> bytes | None:
 
 def unpacked(data: bytes, subject: Subject) -> Part:
     """The part that `packed` made bytes of."""
-    *others, permissions = marshal.loads(data)  # noqa: S302 - our own bytes
-    identities, blacklist, devices = (
-        _restored(table, records, subject) for table, records in zip(_TABLES, others, strict=False)
-    )
+    identities, blacklist, devices, permissions = marshal.loads(data)  # noqa: S302 - our own bytes
     return Part(
-        identities=identities,
-        blacklist=blacklist,
+        tuple([_unpack(IDENTITIES, pack, subject) for pack in identities]) if identities else (),
+        tuple([_unpack(BLACKLIST, pack, subject) for pack in blacklist]) if blacklist else (),
         # Who connects needs none of them.
-        grants=GrantIndex.later(partial(_permissions, permissions, subject)) if permissions else NO_GRANTS,
-        device=devices[0] if devices else None,
+        GrantIndex.later(partial(_permissions, permissions, subject)) if permissions else NO_GRANTS,
+        device=_unpack(DEVICE_CREDENTIALS, devices[0], subject) if devices else None,
     )
 
 
 def _permissions(packs: Iterable[Values], subject: Subject) -> tuple[Permission, ...]:
-    return _restored(PERMISSIONS, packs, subject)
-
-
-def _restored(table: Table[Any], packs: Iterable[Values], subject: Subject) -> tuple[Any, ...]:
-    return tuple(_unpack(table, pack, subject) for pack in packs)
+    return tuple(_unpack(PERMISSIONS, pack, subject) for pack in packs)
 
 
 def _pack(table: Table[Any], record: Any, subject: Subject) -> Values:
@@ -77,7 +70,7 @@ def _pack(table: Table[Any], record: Any, subject: Subject) -> Values:
 
 
 def _unpack(table: Table[Any], pack: Values, subject: Subject) -> Any:
-    values = list(_expected(table, subject))
+    values = _expected(table, subject)
     unusual, at = pack[0], 1
     place = 0
     while unusual:
@@ -98,7 +91,7 @@ def _secret(name: str, value: bytes, form: str | None, fingerprint: str, expires
     return Secret(id=name, value=value, form=_FORMS[form], fingerprint=fingerprint, expires_at=expires_at)
 
 
-def _expected(table: Table[Any], subject: Subject) -> Values:
+def _expected(table: Table[Any], subject: Subject) -> list[Any]:
     """The values of a record that says nothing but whose it is."""
     usual, instance, kind, name = _USUAL[table.name, subject.type]
     values = list(usual)
@@ -106,7 +99,7 @@ def _expected(table: Table[Any], subject: Subject) -> Values:
     if kind is not None:
         values[kind] = subject.type
     values[name] = subject.name
-    return tuple(values)
+    return values
 
 
 def _usual(table: Table[Any], type_: str) -> tuple[Values, int, int | None, int]:

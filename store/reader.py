@@ -33,7 +33,7 @@ from store.view import Account, Client, View, Works
 MAX_SUBJECTS: Final = 400_000
 """How many subjects are kept; half of them, those of a hundred thousand clients with a user name each, for certain."""
 
-MAX_UNPACKED: Final = 250
+MAX_UNPACKED: Final = 1_000
 """Parts that were asked for lately, and need not be unpacked again: who is refused asks again soon."""
 
 MAX_SHARED: Final = 1_000

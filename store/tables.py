@@ -95,11 +95,10 @@ class Table(Generic[R]):
             values["secrets"] = tuple(secrets)
         return self.record(**values)
 
-    def restore(self, values: Sequence[Any], secrets: Sequence[Secret] = ()) -> R:
-        """The record that `values` were taken from: it was checked when it was made, and is not again."""
+    def restore(self, values: list[Any], secrets: Sequence[Secret] = ()) -> R:
+        """The record that `values` were taken from, which are used up: what was checked once is not again."""
         record = object.__new__(self.record)
         puts, converted = self._restoring
-        values = list(values)
         for place, convert in converted:
             values[place] = convert(values[place])
         for put, value in zip(puts, values, strict=True):
