@@ -1,6 +1,7 @@
 """Both carriers in front of one service give the same answers and statuses, whatever is asked."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from worker_under_test import CARRIERS, Serve, Store, recorded
 from exhook.transport.call import Call, Carrier, Refusal, Status
 from exhook.transport.grpc import GrpcCarrier
 from exhook.transport.h2.carrier import H2Carrier
-from exhook.transport.limits import Limits
+from exhook.transport.limits import Limits, Notices
 
 PATHS = ("/a.B/Echo", "/a.B/Slow", "/a.B/Refuse", "/a.B/Empty")
 LIMITS = Limits(message_bytes=256 * 1024)
@@ -126,6 +127,30 @@ async def test_calls_at_the_limits(path: str, body: bytes, more: dict[str, Any],
         found = [await outcome(channel, path, body, **more) for channel in channels]
     assert found[0] == found[1]
     assert found[1][0] == status.name
+
+
+async def test_what_is_told_of_calls_that_were_not_answered() -> None:
+    told: dict[str, Counter[str]] = {}
+    for name in CARRIERS:
+        counted = told[name] = Counter()
+        notices = Notices(ended=lambda kind, counted=counted: counted.update([kind]))  # type: ignore[misc]
+        carrier: Carrier = (
+            H2Carrier(Odd(), ("127.0.0.1:0",), LIMITS, notices=notices)
+            if name == "h2"
+            else GrpcCarrier(Odd(), "127.0.0.1:0", LIMITS, notices=notices)
+        )
+        async with both(carrier) as (channel,):
+            for path, body in (
+                ("/a.B/Refuse", b"now"),
+                ("/a.B/Slow", b"!later"),
+                ("/a.B/Echo", b""),
+                ("/a.B/None", b""),
+            ):
+                await outcome(channel, path, body)
+            nothing = channel.stream_unary("/a.B/Echo", None, None)
+            with pytest.raises(aio.AioRpcError):
+                await nothing(iter(()), timeout=20.0)
+    assert told["h2"] == told["grpc"] == {"refused": 2, "no_message": 1}
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

@@ -1,10 +1,9 @@
-"""The carrier h2 and clients of others: grpcio, curl, nghttp, h2load, Node's grpc-js, and frames as EMQX sends them."""
+"""The carrier h2 and clients of others: grpcio, curl, nghttp, h2load, and frames as EMQX sends them."""
 
 import asyncio
-import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -16,32 +15,22 @@ from hpack import Encoder
 from exhook.transport.call import Call, Refusal, Status
 from exhook.transport.h2.answers import prefixed
 from exhook.transport.h2.carrier import H2Carrier
-from exhook.transport.h2.frames import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, SETTINGS, frame
+from exhook.transport.h2.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    LAST_STREAM,
+    PING,
+    PREFACE,
+    SETTINGS,
+    frame,
+)
 from exhook.transport.limits import Breach, Limits, Notices
 
 ECHO, SLOW, REFUSE = "/test.Service/Method", "/test.Service/Slow", "/test.Service/Refuse"
-NODE = """
-const grpc = require('@grpc/grpc-js');
-const client = new grpc.Client(process.argv[2], grpc.credentials.createInsecure());
-const same = (bytes) => bytes;
-const ask = (path, body, more) => new Promise((done) => client.makeUnaryRequest(path, same, same, Buffer.from(body),
-  new grpc.Metadata(), {deadline: Date.now() + 20000, ...more},
-  (error, answer) => done(error ? [error.code, error.details] : [0, answer.toString()])));
-(async () => {
-  const many = [];
-  for (let number = 0; number < 500; number++)
-    many.push(ask(number % 5 ? '/test.Service/Method' : '/test.Service/Slow', 'm' + number, {}));
-  const answers = await Promise.all(many);
-  console.log(JSON.stringify([
-    answers.every(([code, body], number) => code === 0 && body === 'm' + number),
-    await ask('/test.Service/Method', 'x'.repeat(300000), {}).then(([code, body]) => [code, body.length]),
-    await ask('/test.Service/Method', 'x'.repeat(2000000), {}).then(([code]) => code),
-    await ask('/test.Service/Refuse', 'n\\u00f6', {}), await ask('/test.Service/None', '', {}).then(([code]) => code),
-    await ask('/test.Service/Slow', 'late', {deadline: Date.now() + 50}).then(([code]) => code),
-  ]));
-  client.close();
-})();
-"""
 
 
 class Service:
@@ -182,20 +171,47 @@ async def test_h2load(port: int, tmp_path: Path, breaches: list[Breach]) -> None
     assert not breaches
 
 
-@pytest.mark.soak
-@needs("node")
-@needs("npm")
-async def test_grpc_js(port: int, tmp_path: Path) -> None:
-    """In the soak, since it installs a package: some ten seconds, and a registry."""
-    try:
-        await run(
-            "npm", "install", "--prefix", tmp_path, "--no-audit", "--no-fund", "--ignore-scripts", "@grpc/grpc-js@1"
+async def test_stream_ids_that_come_to_their_end(port: int, breaches: list[Breach]) -> None:
+    """Near the end of its ids a client is asked for a new connection; no call is lost, and the old one is closed."""
+    answered = []
+    first = LAST_STREAM - 2**16 - 20
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(PREFACE + frame(SETTINGS, 0, 0))
+    encoder = Encoder()
+    leaving = False
+    for stream in range(first, first + 200, 2):
+        body = b"%d" % stream
+        call = frame(HEADERS, END_HEADERS, stream, encoder.encode(EMQX)) + frame(
+            DATA, END_STREAM, stream, prefixed(body)
         )
-    except (AssertionError, TimeoutError):
-        pytest.skip("no package registry can be reached")
-    (tmp_path / "ask.js").write_text(NODE)
-    said = json.loads(await run("node", tmp_path / "ask.js", f"127.0.0.1:{port}"))
-    assert said == [True, [0, 300_000], 8, [5, "nö"], 12, 4]
+        writer.write(call)
+        found = await frames_until(reader, lambda one, stream=stream: one.stream == stream and one.flags & END_STREAM)  # type: ignore[misc]
+        answered += [one.payload[5:] for one in found if one.kind == DATA]
+        if leaving := any(one.kind == GOAWAY for one in found):
+            break
+    assert leaving
+    assert stream > LAST_STREAM - 2**16
+    (probe,) = (one for one in found if one.kind == PING)
+    writer.write(frame(PING, ACK, 0, probe.payload))
+    *_, last = await frames_until(reader, lambda one: one.kind == GOAWAY)
+    assert int.from_bytes(last.payload[:4]) == stream
+    await reader.read()  # up to the end of the connection
+    writer.close()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert await channel.unary_unary(ECHO, None, None)(b"goes on", timeout=20.0) == b"goes on"
+    assert answered == [b"%d" % number for number in range(first, stream + 1, 2)]
+    assert not breaches
+
+
+async def frames_until(reader: asyncio.StreamReader, last: Callable[[Frame], object]) -> list[Frame]:
+    """What comes, up to the frame that is waited for."""
+    found: list[Frame] = []
+    async with asyncio.timeout(20.0):
+        while not (found and last(found[-1])):
+            head = await reader.readexactly(9)
+            (one,) = frames_of(head + await reader.readexactly(int.from_bytes(head[:3])))
+            found.append(one)
+    return found
 
 
 async def test_frames_as_emqx_sends_them(port: int, breaches: list[Breach]) -> None:

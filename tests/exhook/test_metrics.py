@@ -10,11 +10,14 @@ from functools import partial
 from signal import SIGKILL
 from typing import Final
 
+import grpc
 import pytest
-from server_under_test import HOST, PATIENCE, Asker, Server, one_of_each, samples, until
+from grpc_health.v1 import health_pb2
+from server_under_test import HOST, PATIENCE, Asker, Server, failed, one_of_each, samples, until
 from worker_under_test import INSTANCE, Store, identity, instance, permission, secret
 
 from exhook import metrics
+from exhook.transport.call import Status
 from exhook.transport.limits import Breach
 from store.decision import Reason
 
@@ -173,6 +176,15 @@ def test_the_secrets_that_are_told_of_are_bounded(monkeypatch: pytest.MonkeyPatc
     told = [sample.value for family in metrics.SECRET_USED.collect() for sample in family.samples]
     assert told == [2.0, 1.0, 1.0]
     metrics.SECRET_USED.clear()
+
+
+def test_calls_that_were_not_answered_are_counted(server: Server) -> None:
+    name = 'exhook_carrier_errors_total{kind="refused"}'
+    before = server.metrics().get(name, 0)
+    with Asker(server.port) as broker, pytest.raises(grpc.RpcError) as refused:
+        broker.call("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(service="none").SerializeToString())
+    assert failed(refused.value) is Status.NOT_FOUND
+    assert server.metrics()[name] == before + 1
 
 
 def test_errors_of_ours_are_none(server: Server) -> None:

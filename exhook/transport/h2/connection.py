@@ -124,6 +124,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End it without a word."""
+        if self._closing_at is None:
+            self._closing_at = monotonic()
+            self._calls.close()
         self._transport.abort()
 
     def tick(self, now: float) -> None:
