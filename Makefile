@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCHEMA := deploy/schema/exhook-v1.schema.json
+FUZZ_SECONDS ?= 600
 STAMP := $(VENV)/.installed
 # The programs that tests start, hundreds of times, would compile the project's modules anew each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,8 +26,10 @@ demo: $(STAMP)  ## scripted MQTT clients against all of it, on free ports
 test: $(STAMP)  ## the whole suite
 	$(BIN)/python -m pytest -m 'not soak' --numprocesses auto
 
-fuzz: $(STAMP)  ## the suite with other random examples each time
+fuzz: $(STAMP)  ## the suite with other random examples, then libFuzzer on the frames of carrier h2
 	$(BIN)/python -m pytest -m 'not soak' --numprocesses auto --hypothesis-profile default
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	$(BIN)/python tests/soak/fuzz_frames.py .fuzz -max_total_time=$(FUZZ_SECONDS)
 
 check: $(STAMP)  ## ruff, mypy, generated code up to date
 	$(BIN)/ruff check .
@@ -65,4 +68,4 @@ soak: $(STAMP)  ## what only real time shows; more than an hour
 	$(BIN)/python bench/soak.py --minutes 60 --jsonl soak.jsonl
 
 clean:
-	rm -rf $(VENV) .run .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .run .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
