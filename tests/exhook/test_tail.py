@@ -2,12 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGINT
 
 import pytest
 from server_under_test import PATIENCE, Asker, Server, becomes, until
@@ -133,6 +133,15 @@ async def test_a_worker_tells(serve: Serve, store: Store) -> None:
     assert [(one["hook"], one["result"]) for one in heard] == [("authenticate", "allow"), ("publish", "deny")]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be by what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_command_follows_every_worker(store: Store, tmp_path: Path) -> None:
     store.put(identity("alice", b"right"), permission("alice", "a/#"))
     with Server(tmp_path, "--workers", "2") as server:
@@ -151,9 +160,10 @@ def test_the_command_follows_every_worker(store: Store, tmp_path: Path) -> None:
 
                 until(asked)
                 lines = [json.loads(tail.stdout.readline()) for _ in range(5)]
+                tail.send_signal(signal.SIGINT)
+                tail.stdout.read()
+                assert tail.wait(PATIENCE) == 0
             finally:
-                tail.send_signal(SIGINT)
-            tail.stdout.read()
-            assert tail.wait(PATIENCE) == 0
+                tail.kill()
     assert {(one["topic"], one["reason"]) for one in lines} == {("b/\x1b", "no_match")}
     assert not list(folder_beside(store.path).parent.glob("*.tail/*"))
