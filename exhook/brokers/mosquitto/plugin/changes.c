@@ -120,13 +120,15 @@ enum changes_news changes_tick(struct changes_watch *watch, const struct address
     if (now - watch->looked < LOOK_EVERY_MS)
         return CHANGES_NONE;
     watch->looked = now;
+    int64_t until = now;
     if (!watch->asked) {
         if (now < watch->next)
             return CHANGES_NONE;
         ask(watch, address, headers, request, now);
+        until = now + CHANGES_MOMENT_MS;
     }
     enum changes_news news = CHANGES_NONE;
-    enum h2_result result = watch->asked ? h2_step(&watch->connection) : H2_PENDING;
+    enum h2_result result = watch->asked ? h2_linger(&watch->connection, until) : H2_PENDING;
     if (result == H2_PENDING) {
         if (watch->asked && now >= watch->next)
             stop(watch, now);

@@ -1,13 +1,14 @@
-/* Asking the server what of the policy has changed, without ever waiting for it: the question goes out in one tick of
- * the broker, the answer is read in the tick in which it is there. On a connection of its own. */
+/* Asking the server what of the policy has changed. The broker stands still meanwhile, so an answer is waited for a
+ * moment, in which a server that is well has given it; else it is read in a later tick. On a connection of its own. */
 #ifndef EXHOOK_CHANGES_H
 #define EXHOOK_CHANGES_H
 
 #include "http2.h"
 #include "losses.h"
 
-#define CHANGES_EVERY_MS 100
+#define CHANGES_EVERY_MS 95 /* an idle broker ticks every 100 ms: each tick asks */
 #define CHANGES_PATIENCE_MS 2000
+#define CHANGES_MOMENT_MS 2 /* once a question, and a server that does not answer is asked every 2 s */
 #define CHANGES_STORE 128
 
 /* exhook.bridge.v1.ChangesResponse */

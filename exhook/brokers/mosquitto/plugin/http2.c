@@ -482,18 +482,22 @@ enum h2_result h2_step(struct h2 *at) {
     return at->result;
 }
 
-enum h2_result h2_wait(struct h2 *at, int64_t deadline) {
+enum h2_result h2_linger(struct h2 *at, int64_t deadline) {
     while (h2_step(at) == H2_PENDING) {
         int64_t left = deadline - clock_ms();
-        if (left <= 0) {
-            at->result = H2_LATE;
+        if (left <= 0)
             break;
-        }
         struct pollfd wanted = {.fd = at->fd, .events = POLLIN};
         if (!at->connected || at->out.len)
             wanted.events |= POLLOUT;
         poll(&wanted, 1, left > INT_MAX ? INT_MAX : (int)left);
     }
+    return at->result;
+}
+
+enum h2_result h2_wait(struct h2 *at, int64_t deadline) {
+    if (h2_linger(at, deadline) == H2_PENDING)
+        at->result = H2_LATE;
     return at->result;
 }
 

@@ -1,6 +1,6 @@
 /* One HTTP/2 connection in clear text (RFC 9113, prior knowledge) that carries one unary gRPC call at a time.
  *
- * Nothing here waits: `h2_step` does what can be done at once, `h2_wait` steps until there is a result or the time is
+ * Nothing here waits: `h2_step` does what can be done at once; only `h2_linger` and `h2_wait` step until there is a result or the time is
  * over. Everything that a peer can make grow is bounded. After any result but ANSWERED and REFUSED the connection is
  * of no more use and is to be closed; a call that ran out of time is ended so, too. */
 #ifndef EXHOOK_HTTP2_H
@@ -71,7 +71,10 @@ void h2_call(struct h2 *to, const struct bytes *headers, const struct bytes *mes
 /* Read and write what can be at once. Without a call it answers PINGs and notices that the server has gone. */
 enum h2_result h2_step(struct h2 *to);
 
-/* Step until there is a result, or `clock_ms` reaches `deadline`. */
+/* Step until there is a result, or `clock_ms` reaches `deadline`; the call goes on. */
+enum h2_result h2_linger(struct h2 *to, int64_t deadline);
+
+/* Step until there is a result, or `clock_ms` reaches `deadline`, which ends the call. */
 enum h2_result h2_wait(struct h2 *to, int64_t deadline);
 
 /* The message of an answer (H2_ANSWERED). */
