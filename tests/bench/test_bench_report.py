@@ -72,6 +72,7 @@ def liar() -> Iterator[Server]:
         yield replace(server, name="exhook, h2", decides=True)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)  # it starts ten servers
 @pytest.mark.usefixtures("own_stores", "no_others")
 def test_the_report_has_every_table_and_makes_the_page(

@@ -35,6 +35,7 @@ ROWS = {
 }
 
 
+@pytest.mark.soak
 def test_every_table_has_all_its_rows_and_checked_its_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
