@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -197,7 +198,8 @@ class SoakedServer:
         try:
             said, _ = await applying.communicate()
         except asyncio.CancelledError:
-            applying.kill()
+            with suppress(ProcessLookupError):  # it has just ended
+                applying.kill()
             await applying.wait()
             raise
         if applying.returncode:

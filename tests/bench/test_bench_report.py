@@ -156,7 +156,7 @@ def test_an_open_loop_finds_wrong_answers_at_every_rate(liar: Server, monkeypatc
 def test_h2load_finds_answers_of_another_length(liar: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h2load, "_TRY", 100)
     question = publish(1, allowed=True)
-    assert h2load.press(liar, question, 1, 0.01, tmp_path).answers == 100
+    assert h2load.press(liar, question, 1, 0.01, tmp_path).answers >= 100
     with pytest.raises(WrongAnswer, match="h2load"):
         h2load.press(liar, replace(question, answer=ALLOW + b"\0"), 1, 0.01, tmp_path)
     unknown = Question("/emqx.exhook.v3.HookProvider/OnNothing", b"", ALLOW)
