@@ -94,7 +94,9 @@ class Load:
                 due = max(due + pause, monotonic() - pause)
                 await asyncio.sleep(max(0.0, due - monotonic()))
         finally:
-            self.connections[number].close()
+            last = self.connections.pop(number, None)  # none, where the end comes between a failure and the next call
+            if last is not None:
+                last.close()
 
     async def _ask(self, number: int, asked: Asked, version: InForce) -> None:
         began = monotonic()
