@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from store.sync.wording import moment
+from store.sync.phrases import moment
 
 WORD: Final = "certificate "
 """Begins the name of what is said; the listener follows."""

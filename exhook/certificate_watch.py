@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-
 from exhook import metrics
 from exhook.certificate_files import files_of
 from exhook.certificate_state import SAY_MS, SOON_MS, WORD
@@ -20,7 +18,7 @@ from exhook.settings import Settings
 from exhook.transport.certificates import Certificates, Files
 from store.clock import Clock, now_ms
 from store.runtime import Runtime
-from store.sync.wording import moment
+from store.sync.phrases import moment
 from store.unavailable import StoreUnavailable
 
 LOOK_SECONDS: Final = 1.0
@@ -164,5 +162,7 @@ def watches(settings: Settings, listeners: Iterable[str]) -> list[CertificateWat
 
 def _ends(file: Path) -> list[int]:
     """Ends of all certificates in a file, in ms."""
+    from cryptography import x509  # noqa: PLC0415 - a start without TLS goes without it
+
     found = x509.load_pem_x509_certificates(file.read_bytes())
     return [int(one.not_valid_after_utc.timestamp() * 1000) for one in found]

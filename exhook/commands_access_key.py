@@ -19,9 +19,9 @@ from store.database import Database
 from store.records import InvalidRecord, Secret
 from store.seal import SealKeys
 from store.sync.exit_codes import Usage
+from store.sync.phrases import moment
 from store.sync.printable import printable
 from store.sync.provenance import actor
-from store.sync.wording import moment
 from store.tables import INSTANCES
 
 access_key_app: Final = typer.Typer(

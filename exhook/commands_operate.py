@@ -19,8 +19,8 @@ from store.revocations import Revocations
 from store.runtime import Runtime, path_beside
 from store.seal import SealKeys
 from store.sync.exit_codes import Usage
+from store.sync.phrases import counted
 from store.sync.printable import printable
-from store.sync.wording import counted
 
 FINDINGS = 1
 """Something is not as it should be."""

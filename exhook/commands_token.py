@@ -14,9 +14,9 @@ from store.clock import now_ms
 from store.database import Database
 from store.records import InvalidRecord
 from store.sync.exit_codes import Usage
+from store.sync.phrases import moment
 from store.sync.printable import printable
 from store.sync.provenance import actor
-from store.sync.wording import moment
 from store.tables import ACCESS_KEYS, TOKENS
 from store.tokens import Standing, issue, judge, retire_token_key, revoke, rotate_token_key, token_keys
 

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, Final, TextIO
 
-import structlog
-
+from exhook.plain_structlog import structlog
 from exhook.settings import Settings
 from store.decision import Decision
 from store.records import Record
@@ -37,7 +36,10 @@ def configure(settings: Settings, *, on_lost: Callable[[], None] = lambda: None,
         if as_json
         # Values in quotes: what a client chose must not read like a field of its own.
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"), pad_event_to=0, repr_native_str=True
+            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+            pad_event_to=0,
+            repr_native_str=True,
+            exception_formatter=structlog.dev.plain_traceback,
         )
     )
     structlog.configure(

@@ -12,8 +12,7 @@ from typing import Final
 from exhook import metrics
 from exhook.logs import error_place, logger, rule_name
 from exhook.settings import Settings
-from exhook.status import BROKEN, GOOD
-from exhook.words import leave_word
+from exhook.words import BROKEN, GOOD, leave_word
 from store.changes import Operation
 from store.database import Database
 from store.records import InvalidRecord

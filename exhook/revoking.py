@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from store.revocations import EVERYBODY, MOST_ATTEMPTS, SAID, Revocation, Revocations, State
 from store.runtime import Runtime, Said
+from store.sync.phrases import counted, moment
 from store.sync.printable import printable
-from store.sync.wording import counted, describe_subject, moment
+from store.sync.wording import describe_subject
 
 
 @dataclass(frozen=True, slots=True)

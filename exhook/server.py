@@ -9,24 +9,26 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
 
 from exhook import metrics_port
 from exhook.carriers import addresses, preloaded
 from exhook.certificate_watch import watches
-from exhook.enforcer.enforcer import Enforcer
 from exhook.faults import CannotStart
 from exhook.forking import Zygote
 from exhook.logs import configure, error_place, logger
-from exhook.policy import PolicyFiles
 from exhook.processes import ApiProcess, BrokerProcess, ServingProcess, WorkerProcess
 from exhook.settings import InvalidSettings, Settings, split_address
-from exhook.status import LOOPS
 from exhook.sweeping import Sweeper
 from exhook.systemd import Systemd
 from exhook.transport.h2.acceptor import Acceptor
-from exhook.words import leave_word
+from exhook.words import LOOPS, leave_word
 from store.database import Database
 from store.seal import PLAIN, SealKeys
+
+if TYPE_CHECKING:
+    from exhook.enforcer.enforcer import Enforcer
+    from exhook.policy import PolicyFiles
 
 Reload = Callable[[], Settings]
 """Reads the settings anew; raises InvalidSettings."""
@@ -41,14 +43,14 @@ class Supervisor:
         self.broker_port: int | None = None
         self._reload = reload
         self._keys = SealKeys.from_environment(os.environ, settings.seal_key_file)
-        self._policy = PolicyFiles(settings, self._keys)
+        self._policy: PolicyFiles | None = None
         self._held: socket.socket | None = None
         self._acceptor: Acceptor | None = None
         self._zygote = Zygote(preloaded(settings))
         self._workers: list[WorkerProcess] = []
         self._api: ApiProcess | None = None
         self._broker = BrokerProcess()
-        self._enforcer = Enforcer(settings, self._keys)
+        self._enforcer: Enforcer | None = None
         self._systemd = Systemd()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -63,7 +65,9 @@ class Supervisor:
         try:
             await self._start_zygote()
             self._prepare_store()
-            await self._policy.apply_first()
+            if self.settings.policy is not None:
+                self._policy = self._policy_files()
+                await self._policy.apply_first()
             self._warn_of_an_empty_store()
             self._take_addresses()
             await self._start_workers()
@@ -175,12 +179,25 @@ class Supervisor:
             self._keep_doing(self._api.keep())
         self._keep_doing(self._broker.keep())
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
-        self._keep_doing(self._policy.watch())
-        self._keep_doing(self._enforcer.run())
+        if self._policy:
+            self._keep_doing(self._policy.watch())
+        self._start_enforcer()
         self._keep_doing(self._systemd.stay_alive())
         asked = {"exhook": True, "api": self.settings.api, "metrics": self.settings.metrics}
         for watch in watches(self.settings, (listener for listener, serves in asked.items() if serves)):
             self._keep_doing(watch.run())
+
+    def _policy_files(self) -> "PolicyFiles":
+        from exhook.policy import PolicyFiles  # noqa: PLC0415 - a start without a policy goes without what reads YAML
+
+        return PolicyFiles(self.settings, self._keys)
+
+    def _start_enforcer(self) -> None:
+        if self.settings.emqx:
+            from exhook.enforcer.enforcer import Enforcer  # noqa: PLC0415 - and one without a cluster without httpx
+
+            self._enforcer = Enforcer(self.settings, self._keys)
+            self._keep_doing(self._enforcer.run())
 
     def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -212,8 +229,15 @@ class Supervisor:
                 worker.reload(self.settings)
             if self._api:
                 self._api.reload(self.settings)
-            self._policy.settings = self._enforcer.settings = self.settings
-        await self._policy.apply()
+            if self._enforcer:
+                self._enforcer.settings = self.settings
+        if self._policy:
+            self._policy.settings = self.settings
+        elif self.settings.policy is not None:
+            self._policy = self._policy_files()
+            self._keep_doing(self._policy.watch())
+        if self._policy:
+            await self._policy.apply()
 
     async def _stop(self) -> None:
         for task in tuple(self._tasks):

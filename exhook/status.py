@@ -6,21 +6,17 @@ from typing import Any, Final, Self
 
 from exhook.certificate_state import STALE_MS, WORD, findings
 from exhook.revoking import Revoking
+from exhook.words import BROKEN, GOOD, LOOPS
 from store.changes import Revision, revisions
 from store.database import Database
 from store.runtime import Runtime, Said, Worker, path_beside
 from store.sync.hold import Hold, holds_of
+from store.sync.phrases import counted, moment
 from store.sync.printable import printable
-from store.sync.wording import counted, moment
 from store.unavailable import told_clearly
 
-GOOD: Final = "policy good"
-BROKEN: Final = "policy broken"
 BEHIND_MS: Final = 2_000
 """A worker that decides by an old revision for so long is a finding; each follows within 50 ms."""
-
-LOOPS: Final = " dies again and again"
-"""Ends the name of what is said of a process that does."""
 
 LOOP_MS: Final = 20_000
 """It is said at each death, and these come at least so often."""

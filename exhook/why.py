@@ -6,8 +6,8 @@ from typing import Any
 
 from store.database import Database
 from store.runtime import Denial, Runtime, path_beside
+from store.sync.phrases import moment
 from store.sync.printable import printable
-from store.sync.wording import moment
 from store.unavailable import told_clearly
 
 

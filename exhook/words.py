@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from exhook.logs import logger
 from store.clock import now_ms
 from store.runtime import Runtime
 from store.unavailable import StoreUnavailable
+
+GOOD: Final = "policy good"
+BROKEN: Final = "policy broken"
+LOOPS: Final = " dies again and again"
+"""Ends the name of what is said of a process that does."""
 
 
 async def leave_word(store: Path, name: str, value: Mapping[str, Any]) -> None:

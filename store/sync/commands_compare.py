@@ -14,8 +14,8 @@ from store.sync.diff import WORKING_TREE, difference
 from store.sync.exit_codes import ExitCode, Usage
 from store.sync.git import Checkout, GitFailed
 from store.sync.outputs import render, written
+from store.sync.phrases import counted
 from store.sync.snapshot import write_snapshot
-from store.sync.wording import counted
 
 _USUAL: Final = Path("policy.yaml")
 

@@ -14,8 +14,8 @@ from store.sync import options as opt
 from store.sync.console import say
 from store.sync.document import InvalidPolicy, load_policy
 from store.sync.exit_codes import ExitCode, Usage
+from store.sync.phrases import counted
 from store.sync.sample import USERNAME, sample
-from store.sync.wording import counted
 
 
 def init(

@@ -19,9 +19,9 @@ from store.sync.importing.imported import Imported
 from store.sync.importing.leftovers import Sort
 from store.sync.importing.original import Original
 from store.sync.importing.writing import policy_text
+from store.sync.phrases import counted
 from store.sync.scalars import InstanceId, SourceName
 from store.sync.schema import DEFAULT_INSTANCE, DEFAULT_SOURCE
-from store.sync.wording import counted
 
 
 class Kind(StrEnum):

@@ -21,13 +21,13 @@ from store.sync.console import complain, on_terminal, say, show
 from store.sync.exit_codes import ExitCode
 from store.sync.hold import holding
 from store.sync.outputs import render, written
+from store.sync.phrases import counted
 from store.sync.plan import Plan
 from store.sync.plan import plan as make_plan
 from store.sync.progress import Bars
 from store.sync.snapshot import snapshot_store
 from store.sync.stand_ins import ByName
 from store.sync.thresholds import Consent, refusals
-from store.sync.wording import counted
 from store.tables import WITH_SECRETS
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from store.sync.change import Change
-from store.sync.wording import moment
+from store.sync.phrases import moment
 
 
 def differences(change: Change, *, fingerprints: bool = False) -> Iterator[str]:

@@ -23,7 +23,7 @@ from store.records import (
     Secret,
 )
 from store.sync.entries import SIGN_MODES
-from store.sync.wording import moment
+from store.sync.phrases import moment
 
 _MODES: Final = {mode: word for word, mode in SIGN_MODES.items()}
 _ACTIONS: Final = {Action.PUB: "publish", Action.SUB: "subscribe", Action.PUB_SUB: "both"}

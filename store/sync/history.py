@@ -14,10 +14,11 @@ from store.database import Database
 from store.sync.change import Change
 from store.sync.hold import Hold
 from store.sync.past import UnknownRevision
+from store.sync.phrases import counted, moment
 from store.sync.printable import printable
 from store.sync.recorded import UnreadableRecord, record_of, without_fingerprints
 from store.sync.rendering import changes_text
-from store.sync.wording import counted, describe, moment
+from store.sync.wording import describe
 from store.unavailable import told_clearly
 
 _CHECKSUM_CHARS: Final = 12

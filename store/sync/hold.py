@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from store.database import Database
+from store.sync.phrases import moment
 from store.sync.printable import printable
-from store.sync.wording import moment
 from store.unavailable import told_clearly
 
 _PREFIX: Final = "hold:"

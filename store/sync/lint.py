@@ -15,8 +15,9 @@ from typing import Final
 from store.placeholders import NAMES
 from store.records import Action, Effect, Grantee, IdentityType, Permission, Record
 from store.sync.lint_off import Off
+from store.sync.phrases import moment
 from store.sync.policy import IdentitySpec, Policy
-from store.sync.wording import describe, handle, moment
+from store.sync.wording import describe, handle
 from store.topics import Levels, levels_cover, levels_overlap
 
 SOON_MS: Final = 30 * 24 * 3600 * 1000

@@ -15,12 +15,13 @@ from store.changes import Operation
 from store.sync.affected import Losing, Readmitted
 from store.sync.change import Change
 from store.sync.differences import differences
+from store.sync.phrases import moment
 from store.sync.plan import Plan
 from store.sync.printable import printable
 from store.sync.rendering import grouped, losing_words, summary
 from store.sync.stand_ins import Compared
 from store.sync.thresholds import Refusal
-from store.sync.wording import describe, describe_subject, moment
+from store.sync.wording import describe, describe_subject
 
 T = TypeVar("T")
 

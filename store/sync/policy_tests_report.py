@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET
 from rich.text import Text
 
 from store.sync.decided import as_data, grounds
+from store.sync.phrases import counted
 from store.sync.policy_tests import Check, Outcome, Status, said_of
 from store.sync.printable import printable
-from store.sync.wording import counted
 
 _STYLES = {Status.PASSED: "green", Status.FAILED: "red", Status.ERROR: "red"}
 _MARKS = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.ERROR: "ERROR"}

@@ -14,12 +14,13 @@ from store.records import Record
 from store.sync.affected import Losing, Readmitted
 from store.sync.change import Change
 from store.sync.differences import differences, secret_changes
+from store.sync.phrases import counted, moment, some
 from store.sync.plan import Foreign, Plan
 from store.sync.printable import printable
 from store.sync.recorded import without_fingerprints
 from store.sync.stand_ins import Compared
 from store.sync.thresholds import Refusal
-from store.sync.wording import counted, describe, describe_subject, moment, some
+from store.sync.wording import describe, describe_subject
 from store.tables import TABLES, WITH_SECRETS
 
 DEFAULT_SECRET: Final = "default"  # noqa: S105 - the name of a secret that was given none

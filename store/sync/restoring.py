@@ -17,10 +17,11 @@ from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, owned_by, records_in
 from store.sync.device_keys import taken_keys
 from store.sync.past import Key, NotRestorable, Trace, traces_since
+from store.sync.phrases import counted
 from store.sync.plan import Plan, one_revision
 from store.sync.recorded import UnreadableRecord, record_of
 from store.sync.regrants import Regrant, regrants
-from store.sync.wording import counted, describe
+from store.sync.wording import describe
 from store.tables import (
     ACCESS_KEYS,
     BLACKLIST,

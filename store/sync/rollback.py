@@ -15,12 +15,12 @@ from store.seal import SealKeys
 from store.sync.apply import Declined
 from store.sync.device_keys import hand_over
 from store.sync.hold import Hold, set_hold
+from store.sync.phrases import counted, some
 from store.sync.policy import SyncRules
 from store.sync.provenance import actor as this_actor
 from store.sync.restoring import Rollback, plan_rollback
 from store.sync.scalars import API_SOURCE
 from store.sync.thresholds import Consent, Refusal, Refused, limits, taken
-from store.sync.wording import counted, some
 from store.writing import Writing
 
 Confirm = Callable[[Rollback], bool]

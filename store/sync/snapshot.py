@@ -19,9 +19,9 @@ from store.records import Record
 from store.seal import SealKeys
 from store.sync.filling import Filling
 from store.sync.hold import Hold, holds_of, set_hold
+from store.sync.phrases import moment
 from store.sync.plan import one_revision
 from store.sync.recorded import UnreadableRecord, record_of, without_fingerprints
-from store.sync.wording import moment
 from store.tables import TABLES, content
 from store.unavailable import StoreUnavailable, told_clearly
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from store.sync.hold import Hold
+from store.sync.phrases import counted, some
 from store.sync.plan import InUse, Plan
 from store.sync.policy import Policy, SyncRules
-from store.sync.wording import counted, describe, describe_subject, handle, some
+from store.sync.wording import describe, describe_subject, handle
 
 REMOVALS_PERCENT: Final = 30
 """Share of a source's records that an apply may remove, where the policy names no limit."""

@@ -21,7 +21,7 @@ from exhook.status import Status
 from exhook.transport import certificates as certificates_module
 from exhook.transport.certificates import Files
 from store.database import Database
-from store.sync.wording import moment
+from store.sync.phrases import moment
 
 Lines = list[MutableMapping[str, Any]]
 AT = int(NOW.timestamp()) * 1000

@@ -16,7 +16,7 @@ from worker_under_test import Store
 from store.clock import now_ms
 from store.revocations import EVERYBODY, MOST_ATTEMPTS, Place, Revocations, State
 from store.runtime import Runtime
-from store.sync.wording import moment
+from store.sync.phrases import moment
 from store.tables import Subject
 
 POLICY = """

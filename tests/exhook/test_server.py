@@ -306,13 +306,14 @@ class TestReload:
         time.sleep(0.1)
         assert not server.lines[since:]
 
-    def test_sighup_moves_the_watch_to_another_policy(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("before", [True, False], ids=["another", "none before"])
+    def test_sighup_moves_the_watch_to_another_policy(self, tmp_path: Path, *, before: bool) -> None:
         first, second = tmp_path / "first.yaml", tmp_path / "second" / "policy.yaml"
         second.parent.mkdir()
         first.write_text(POLICY)
         second.write_text(POLICY.replace("a/#", "b/#"))
         settings = tmp_path / "exhook.toml"
-        settings.write_text(f'policy = "{first}"\n')
+        settings.write_text(f'policy = "{first}"\n' if before else "")
         with Server(tmp_path, "--config", str(settings), **ALICE) as server, Asker(server.port) as broker:
             assert not broker.publishes("c", "alice", "b/c")
             settings.write_text(f'policy = "{second}"\n')

@@ -9,7 +9,8 @@ from commands_under_test import Exhook
 from server_under_test import Server, until
 from worker_under_test import Store
 
-from exhook.status import BEHIND_MS, BROKEN, GOOD, LOOP_MS, LOOPS, SILENT_MS, Status
+from exhook.status import BEHIND_MS, LOOP_MS, SILENT_MS, Status
+from exhook.words import BROKEN, GOOD, LOOPS
 from store.database import Database
 from store.runtime import Runtime
 from store.sync.hold import Hold, set_hold

@@ -22,7 +22,8 @@ from exhook.forking import Forked, Zygote
 from exhook.processes import LOOP_DEATHS, ServingProcess, WorkerProcess
 from exhook.settings import Settings
 from exhook.spawning import answer, first_line
-from exhook.status import LOOPS, Status
+from exhook.status import Status
+from exhook.words import LOOPS
 from store.clock import now_ms
 from store.database import Database
 from store.runtime import Runtime

@@ -12,8 +12,8 @@ from store.sync.importing.imported import Blocked, Imported, ImportedIdentity
 from store.sync.importing.located_json import Json, read_json
 from store.sync.importing.original import Original
 from store.sync.importing.rules import Rule, intersection, overlaps_here, swallows, written
+from store.sync.phrases import some
 from store.sync.printable import printable
-from store.sync.wording import some
 from store.topics import levels_cover
 
 _DEFAULTS: Final = "defaultACLAccess"

@@ -25,7 +25,7 @@ from store.sync.importing.rules import (
     swallows,
     written,
 )
-from store.sync.wording import some
+from store.sync.phrases import some
 from store.topics import levels_cover
 
 _LINES: Final = 5

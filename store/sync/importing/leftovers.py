@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from store.sync.importing.original import Spot
+from store.sync.phrases import counted, some
 from store.sync.printable import printable
-from store.sync.wording import counted, some
 
 _LONGEST: Final = 200
 _MOST_NAMES: Final = 5

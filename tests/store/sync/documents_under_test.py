@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from stores_under_test import HASH
 
-from store.sync.wording import moment
+from store.sync.phrases import moment
 
 ODD = (
     "no", "null", "~", "1e3", "0123", "true", "#", " a ", "a: b", "-", "- a", "?", "&a", "*a", "!t", "%a", "@", "`",

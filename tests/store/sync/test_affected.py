@@ -6,7 +6,8 @@ import pytest
 from stores_under_test import Store
 
 from store.sync.affected import Losing
-from store.sync.wording import describe_subject, moment
+from store.sync.phrases import moment
+from store.sync.wording import describe_subject
 from store.tables import Subject
 
 USER = "  - {username: sensors, sign_mode: origin, secret: {literal: one}}\n"
