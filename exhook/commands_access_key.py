@@ -16,7 +16,8 @@ from store.access_keys import NewSecret, access_keys, create, fresh_id, rotate, 
 from store.account_records import AccessKey
 from store.clock import now_ms
 from store.database import Database
-from store.records import InvalidRecord, Secret
+from store.names import InvalidRecord
+from store.records import Secret
 from store.seal import SealKeys
 from store.sync.exit_codes import Usage
 from store.sync.phrases import moment

@@ -12,7 +12,7 @@ from exhook.options import Config, Db, Json, SealKeyFile
 from store.account_records import Token, TokenActions
 from store.clock import now_ms
 from store.database import Database
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 from store.sync.exit_codes import Usage
 from store.sync.phrases import moment
 from store.sync.printable import printable

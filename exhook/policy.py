@@ -15,7 +15,7 @@ from exhook.settings import Settings
 from exhook.words import BROKEN, GOOD, leave_word
 from store.changes import Operation
 from store.database import Database
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 from store.seal import SealError, SealKeys
 from store.sync.apply import apply_policy
 from store.sync.findings import InvalidPolicy

@@ -6,16 +6,8 @@ from enum import StrEnum
 from typing import Final
 
 from store.api_calls import CALLS
-from store.records import (
-    MAX_LIVE_SECRETS,
-    Action,
-    InvalidRecord,
-    Record,
-    Secret,
-    SecretForm,
-    check_instance,
-    check_text,
-)
+from store.names import InvalidRecord, check_instance, check_text
+from store.records import MAX_LIVE_SECRETS, Action, Record, Secret, SecretForm
 from store.topics import PRIVATE, QUEUE, SHARE, InvalidTopic, Levels, parse_filter
 
 MAX_RESOURCES: Final = 100

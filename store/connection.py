@@ -132,6 +132,20 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """One read transaction around all that is read, so that it is of one revision; unless one stands already."""
+    begun = not connection.in_transaction
+    if begun:
+        connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        # A failed read may have ended it.
+        if begun and connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def shorten_log(connection: sqlite3.Connection) -> None:
     """Bring the write-ahead log into the file and give its disk back; readers are never kept waiting.
 

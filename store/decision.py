@@ -12,7 +12,8 @@ from typing import Final
 from store.account_modes import account_grants, authorize_account, fallen, renew, select_account
 from store.account_names import Mode, account_of
 from store.authorizing import Question
-from store.records import Action, ClientIdRule, Identity, SignMode, follows_group_rule
+from store.names import follows_group_rule
+from store.records import Action, ClientIdRule, Identity, SignMode
 from store.topics import MAX_BYTES, PRIVATE, InvalidTopic, parse_publication, parse_subscription
 from store.verdict import Challenge, Decision, Nearest, Reason, refused
 from store.view import Client, View

@@ -1,4 +1,7 @@
-"""Ids and secrets that this system makes up itself: for access keys, device credentials and token keys."""
+"""Ids and secrets that this system makes up itself: for access keys, device credentials and tokens.
+
+Of letters and digits alone: on a command line nothing that begins with a dash would be taken for a value.
+"""
 
 import secrets
 import string
@@ -13,6 +16,8 @@ DEVICE_KEY_PREFIX: Final = "DC."
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _ID_CHARS: Final = 22
+_PASSWORD_CHARS: Final = 16
+"""Some 95 bits."""
 _SECRET_CHARS: Final = 43
 """More than 256 bits."""
 
@@ -23,6 +28,15 @@ def new_access_key_id() -> str:
 
 def new_device_access_key_id() -> str:
     return DEVICE_KEY_PREFIX + _random(_ID_CHARS)
+
+
+def new_token_id() -> str:
+    return _random(_ID_CHARS)
+
+
+def new_password() -> str:
+    """For a person to type."""
+    return _random(_PASSWORD_CHARS)
 
 
 def new_secret(database: Database, name: str = "1") -> Secret:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from store.changes import Operation
-from store.records import Action, ClientIdRule, Effect, Grantee, IdentityType, NoMatch, fewer_parent_topics
+from store.names import fewer_parent_topics
+from store.records import Action, ClientIdRule, Effect, Grantee, IdentityType, NoMatch
 from store.tables import Subject
 
 MAX_CHANGES: Final = 10_000

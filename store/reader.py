@@ -5,7 +5,6 @@ in the cache hold for `Reader.revision`; a commit evicts the subjects that its c
 read transaction in which missing parts are read, so that no view mixes two revisions.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,18 @@ from typing import Final
 
 from store.account_names import AccountName, Mode, account_of
 from store.changes import subjects_since
-from store.connection import file_at, sidecars_of, without_sidecars
+from store.concerned import concerned
+from store.connection import file_at, reading, sidecars_of, without_sidecars
 from store.database import Database
 from store.kept import Kept
 from store.losses import losses
 from store.lost_proofs import lost_proofs
 from store.part_cache import PartCache
-from store.parts import OF_ACCESS_KEY, OF_ALL, OF_CLIENT, OF_GROUP, OF_INSTANCE, OF_USER, Part, read_part
-from store.records import Instance, group_of
+from store.parts import OF_INSTANCE, Part, read_part
+from store.records import Instance
 from store.seal import SealKeys
 from store.session import Session, Shared, session_of
-from store.tables import OF_TOKEN, Subject
+from store.tables import Subject
 from store.token_mode import Binding
 from store.token_text import TokenKeys, named_key
 from store.tokens import token_keys
@@ -90,7 +90,7 @@ class Reader:
             version = self._data_version()
             if version == self._seen:
                 return False
-            with self._reading():
+            with reading(self._database.connection):
                 self._catch_up()
             self._seen = version
             return True
@@ -107,7 +107,7 @@ class Reader:
         account = account_of(client.username) if "|" in client.username else None
         if account is not None and binding is not None:
             tokens = [token.token_id for token in binding.tokens]
-        return self._view(account, _wanted(instance, client, account, tokens), binding)[0]
+        return self._view(account, concerned(instance, client, account, tokens), binding)[0]
 
     def session(self, instance: str, client: Client, now_ms: int) -> Session:
         """What a client may do without a doubt, for as long as `stands` says so; in Token mode, nothing.
@@ -116,7 +116,7 @@ class Reader:
             StoreUnavailable, SealError: as `view`.
         """
         account = account_of(client.username) if "|" in client.username else None
-        view, kept = self._view(account, _wanted(instance, client, account, ()), None)
+        view, kept = self._view(account, concerned(instance, client, account, ()), None)
         session = session_of(view, client, kept[1:], now_ms, self._once)
         session.checked = self.moves
         return session
@@ -142,7 +142,7 @@ class Reader:
         if len(found) == len(wanted):
             return found
         self.misses += len(wanted) - len(found)
-        with told_clearly(self.path), self._reading():
+        with told_clearly(self.path), reading(self._database.connection):
             # `poll` alone says that it has seen a commit: it is `poll` that makes the worker report it.
             if self._data_version() != self._seen:
                 self._catch_up()
@@ -151,7 +151,7 @@ class Reader:
     def _view(
         self, account: AccountName | None, wanted: Sequence[Subject], binding: Binding | None
     ) -> tuple[View, list[Kept]]:
-        """A view, and what is kept of the subjects that it is put together from, which `_wanted` named."""
+        """A view, and what is kept of the subjects that it is put together from, which `concerned` named."""
         kept = self._kept(wanted)
         whole, user, own, grouped, everyone, *accounts = map(self._part, kept, wanted)
         view = View(
@@ -338,36 +338,3 @@ class Reader:
 
     def _data_version(self) -> int:
         return int(self._database.connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def _reading(self) -> "_ReadTransaction":
-        return _ReadTransaction(self._database.connection)
-
-
-def _wanted(instance: str, client: Client, account: AccountName | None, tokens: Sequence[str]) -> list[Subject]:
-    """Who concerns a client: its instance, user, client id, group, everyone; and its account, where there is one."""
-    wanted = [
-        Subject(instance, OF_INSTANCE, ""),
-        Subject(instance, OF_USER, client.username),
-        Subject(instance, OF_CLIENT, client.client_id),
-        Subject(instance, OF_GROUP, group_of(client.client_id)),
-        Subject(instance, OF_ALL, ""),
-    ]
-    if account is not None:
-        key = account.key_id if account.mode is not Mode.DEVICE_CREDENTIAL else ""
-        wanted += (Subject("", OF_ACCESS_KEY, key), Subject(instance, OF_ACCESS_KEY, key))
-        wanted += (Subject(instance, OF_TOKEN, token_id) for token_id in tokens)
-    return wanted
-
-
-class _ReadTransaction:
-    """BEGIN … COMMIT around reads, so that all of them see one revision."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN")
-
-    def __exit__(self, *_: object) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")

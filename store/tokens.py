@@ -11,7 +11,7 @@ from typing import Final
 from store.account_records import AccessKey, Token, TokenActions, TokenKey, parse_resource
 from store.database import Database
 from store.grants import GrantIndex
-from store.key_material import new_secret
+from store.key_material import new_secret, new_token_id
 from store.records import Action
 from store.tables import ACCESS_KEYS, INSTANCES, PERMISSIONS, TOKEN_KEYS, TOKENS
 from store.token_access import key_covers
@@ -40,7 +40,6 @@ LEAST_MS: Final = 60_000
 MOST_MS: Final = 30 * 24 * 3_600_000
 """One that ends later than this from now ends then, in silence (vendor)."""
 
-_ID_BYTES: Final = 16
 _KEY_NAME_BYTES: Final = 4
 
 
@@ -136,7 +135,7 @@ def issue_in(
     if expires_at < now_ms + LEAST_MS:
         raise EndsTooSoon(f"a token that ends within {LEAST_MS // 1000} s from now; give it more time")
     token = Token(
-        token_id=secrets.token_urlsafe(_ID_BYTES),
+        token_id=new_token_id(),
         instance=instance,
         access_key_id=access_key_id,
         actions=actions,

@@ -11,8 +11,9 @@ from store.account_names import AccountName, account_of
 from store.account_records import AccessKey, DeviceCredential, Token
 from store.credentials import dummy_secrets
 from store.grants import GrantIndex
+from store.names import InvalidRecord, check_text
 from store.placeholders import client_values
-from store.records import BlacklistEntry, Group, Identity, Instance, InvalidRecord, Secret, SignMode, check_text
+from store.records import BlacklistEntry, Group, Identity, Instance, Secret, SignMode
 from store.token_mode import Binding
 from store.token_text import TokenKeys
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from exhook.api.refusal import Refusal
 from exhook.logs import error_place, logger
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 from store.seal import SealError
 from store.unavailable import StoreUnavailable
 from store.writing import OverQuota

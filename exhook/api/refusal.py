@@ -2,7 +2,7 @@
 
 from typing import Final, Self
 
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 
 PARAMETER_OF: Final = {
     "instance": "InstanceId",

@@ -10,7 +10,7 @@ from exhook.api.refusal import Refusal
 from exhook.api.writer import Body
 from store.account_records import MAX_RESOURCES, TokenActions
 from store.database import Database
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 from store.tokens import EndsTooSoon, KeyMayNot, NotCovered, Standing, issue_in, judge
 from store.writing import Writing
 

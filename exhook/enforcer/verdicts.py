@@ -8,8 +8,9 @@ from exhook.brokers.emqx import LiveClient
 from store.account_names import Mode, account_of
 from store.bindings import Bindings
 from store.decision import authorize, instance_of
+from store.names import group_of
 from store.reader import Reader
-from store.records import Action, Effect, Grantee, group_of
+from store.records import Action, Effect, Grantee
 from store.revocations import BROAD
 from store.tables import OF_TOKEN_KEY, Subject
 from store.verdict import Reason

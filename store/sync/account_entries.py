@@ -3,7 +3,8 @@
 from typing import Final
 
 from store.account_records import AccessKey, DeviceCredential
-from store.records import InvalidRecord, Secret, SignMode
+from store.names import InvalidRecord
+from store.records import Secret, SignMode
 from store.sync import schema
 from store.sync.entries import Scope, field_at, read_references
 from store.sync.placed import Placed

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from store.changes import Operation
+from store.names import fewer_parent_topics
 from store.records import (
     Action,
     BlacklistEntry,
@@ -23,7 +24,6 @@ from store.records import (
     Permission,
     Record,
     Secret,
-    fewer_parent_topics,
 )
 from store.sync.account_wording import account_losses, by_value, secrets_lost
 from store.sync.change import Change

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from store.records import Action, Effect, Grantee, InvalidRecord, Permission
+from store.names import InvalidRecord
+from store.records import Action, Effect, Grantee, Permission
 from store.sync import schema
 from store.sync.entries import Scope
 from store.sync.include import PermissionDefaults

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeVar
 
 from store.account_names import Mode
 from store.account_records import TokenActions, parse_resource
-from store.records import Action, InvalidRecord
+from store.names import InvalidRecord
+from store.records import Action
 from store.sync import case_entry as schema
 from store.sync.case import AskedToken, Asker, Case, Expectation
 from store.sync.entries import Scope

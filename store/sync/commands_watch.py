@@ -8,7 +8,7 @@ import typer
 from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
 from store.changes import Operation
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 from store.sync import options as opt
 from store.sync.apply import apply_policy
 from store.sync.console import complain, say

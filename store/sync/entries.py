@@ -7,17 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from store.records import (
-    BlacklistEntry,
-    ClientIdRule,
-    Group,
-    IdentityType,
-    Instance,
-    InvalidRecord,
-    NoMatch,
-    Secret,
-    SignMode,
-)
+from store.names import InvalidRecord
+from store.records import BlacklistEntry, ClientIdRule, Group, IdentityType, Instance, NoMatch, Secret, SignMode
 from store.sync import schema
 from store.sync.findings import Findings
 from store.sync.placed import Placed

@@ -10,19 +10,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from store.credentials import check_hash
-from store.records import (
-    MAX_LIVE_SECRETS,
-    Action,
-    BlacklistEntry,
-    Effect,
-    Grantee,
-    IdentityType,
-    Permission,
-    SignMode,
-    check_group,
-    check_instance,
-    check_text,
-)
+from store.names import check_group, check_instance, check_text
+from store.records import MAX_LIVE_SECRETS, Action, BlacklistEntry, Effect, Grantee, IdentityType, Permission, SignMode
 from store.sync import scalars
 from store.sync.blocks import ACTIONS, GRANTEES, Rows, merge_role
 from store.sync.entries import SIGN_MODES, Scope

@@ -1,12 +1,12 @@
 """What would change in a store for it to say what a policy says. Reads the store, never writes it."""
 
 from array import array
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from store.changes import Operation
+from store.connection import reading
 from store.database import Database
 from store.records import Instance, Record, Secret
 from store.revocations import enforced_on
@@ -131,7 +131,7 @@ def plan(
     """
     pruning = policy.sync.prune if prune is None else prune
     secrets = WantedSecrets(database, sources) if isinstance(sources, SecretSources) else sources
-    with told_clearly(database.path), one_revision(database):
+    with told_clearly(database.path), reading(database.connection):
         return _Planning(database, policy, secrets, pruning, frozenset({*policy.sync.adopt, *adopt})).plan(now_ms)
 
 
@@ -312,16 +312,3 @@ def _record(asked: Wanted, secrets: tuple[Secret, ...]) -> Record:
     if isinstance(asked, IdentitySpec):
         return asked.identity(secrets)
     return asked.record(secrets) if isinstance(asked, KeySpec) else asked
-
-
-@contextmanager
-def one_revision(database: Database) -> Iterator[None]:
-    """One read transaction around all that is read, unless one stands already."""
-    begun = not database.connection.in_transaction
-    if begun:
-        database.connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if begun:
-            database.connection.execute("ROLLBACK")

@@ -9,7 +9,8 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Any, Final, get_type_hints
 
-from store.records import InvalidRecord, Record, Secret
+from store.names import InvalidRecord
+from store.records import Record, Secret
 from store.tables import BY_KIND, SEVERAL
 
 NO_VALUE: Final = b"(not at hand)"

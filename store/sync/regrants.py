@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from store.names import fewer_parent_topics
 from store.records import (
     Action,
     BlacklistEntry,
@@ -15,7 +16,6 @@ from store.records import (
     NoMatch,
     Permission,
     Record,
-    fewer_parent_topics,
 )
 from store.sync.account_wording import account_gains
 from store.sync.change import Change

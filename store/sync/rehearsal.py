@@ -8,8 +8,9 @@ from pathlib import Path
 
 from store import clock
 from store.database import Database
+from store.names import group_of
 from store.reader import Reader
-from store.records import Grantee, Record, group_of
+from store.records import Grantee, Record
 from store.seal import SealKeys
 from store.sync.policy import Policy, Spec
 from store.tables import subject_of

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from store.account_records import AccessKey
+from store.connection import reading
 from store.database import Database
 from store.records import Identity, Instance, Record, Secret, SecretForm, SignMode
 from store.sync.affected import losing, readmitted
@@ -18,7 +19,7 @@ from store.sync.counts import identities_in, owned_by, records_in
 from store.sync.device_keys import taken_keys
 from store.sync.past import Key, NotRestorable, Trace, traces_since
 from store.sync.phrases import counted
-from store.sync.plan import Plan, one_revision
+from store.sync.plan import Plan
 from store.sync.recorded import UnreadableRecord, record_of
 from store.sync.regrants import Regrant, regrants
 from store.sync.wording import describe
@@ -74,7 +75,7 @@ def plan_rollback(database: Database, source: str, to: int, *, now_ms: int) -> R
         NotRestorable: the change log does not tell that state.
         StoreUnavailable: the store cannot be read.
     """
-    with told_clearly(database.path), one_revision(database):
+    with told_clearly(database.path), reading(database.connection):
         return _Restoring(database, source, to).rollback(now_ms)
 
 

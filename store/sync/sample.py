@@ -1,12 +1,11 @@
 """The policy file that `exhook-sync init` writes: the smallest one that does something, with what to do next."""
 
-import secrets
 from typing import Final
 
 from store.credentials import hash_password
+from store.key_material import new_password
 
 USERNAME: Final = "demo"
-_PASSWORD_BYTES: Final = 12
 
 _SAMPLE: Final = """\
 # yaml-language-server: $schema=policy.schema.json
@@ -48,5 +47,5 @@ tests:
 
 def sample() -> tuple[str, str]:
     """The text of a new policy file, and the password of its one identity, which is nowhere else."""
-    password = secrets.token_urlsafe(_PASSWORD_BYTES)
+    password = new_password()
     return _SAMPLE.format(username=USERNAME, hash=hash_password(password.encode())), password

@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 from store.account_records import KEY_ID_PATTERN, check_call, check_key_id
 from store.api_calls import CALLS
 from store.credentials import check_hash
+from store.names import check_group, check_instance, check_parent_topic, check_text
 from store.placeholders import NAMES
-from store.records import check_group, check_instance, check_parent_topic, check_text
 from store.sync.source import Text
 
 API_SOURCE: Final = "api"

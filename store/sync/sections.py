@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from store.records import InvalidRecord
+from store.names import InvalidRecord
 from store.sync import account_entries, blocks, entries, schema
 from store.sync.entries import Scope
 from store.sync.lint_off import RULES, Off

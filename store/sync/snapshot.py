@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from store.clock import Clock, now_ms
+from store.connection import reading
 from store.database import Database
 from store.records import Record
 from store.seal import SealKeys
 from store.sync.filling import Filling
 from store.sync.hold import Hold, holds_of, set_hold
 from store.sync.phrases import moment
-from store.sync.plan import one_revision
 from store.sync.recorded import UnreadableRecord, record_of, without_fingerprints
 from store.tables import TABLES, content
 from store.unavailable import StoreUnavailable, told_clearly
@@ -43,7 +43,7 @@ def write_snapshot(database: Database, stream: TextIO, *, clock: Clock = now_ms)
         StoreUnavailable: the store cannot be read.
     """
     count = 0
-    with told_clearly(database.path), one_revision(database):
+    with told_clearly(database.path), reading(database.connection):
         head = {
             "format": FORMAT,
             "revision": database.revision,

@@ -14,7 +14,7 @@ from store.database import Database
 from store.seal import SealKeys
 from store.tables import PERMISSIONS
 
-ROUNDS = 10
+ROUNDS = 6
 RECORDS = 100
 SOURCES = ("server", "writer")
 WRITER = """

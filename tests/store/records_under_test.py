@@ -11,6 +11,7 @@ from store.credentials import dummy_secrets, verify, work_of
 from store.database import Database
 from store.decision import Challenge, Decision, authorize, conclude, select
 from store.grants import GrantIndex
+from store.names import group_of
 from store.records import (
     Action,
     BlacklistEntry,
@@ -25,7 +26,6 @@ from store.records import (
     Secret,
     SecretForm,
     SignMode,
-    group_of,
 )
 from store.tables import BY_KIND, WITH_SECRETS
 from store.token_mode import Binding

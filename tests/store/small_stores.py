@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 from records_under_test import INSTANCE, LISTENER, NOW, allow, asking, blocked, client, group, instance, secret, user
 
+from store.names import InvalidRecord
 from store.records import (
     Action,
     BlacklistEntry,
@@ -12,7 +13,6 @@ from store.records import (
     Group,
     Identity,
     Instance,
-    InvalidRecord,
     NoMatch,
     Permission,
     Record,

@@ -24,7 +24,8 @@ from store.account_records import AccessKey, DeviceCredential, Token, TokenActio
 from store.api_calls import CALLS
 from store.changes import changes_of
 from store.database import Database
-from store.records import Action, InvalidRecord, Record, SecretForm
+from store.names import InvalidRecord
+from store.records import Action, Record, SecretForm
 from store.seal import SealError, SealKeys, new_key
 from store.sweeper import next_expiry, sweep
 from store.tables import ACCESS_KEYS, BY_KIND, DEVICE_CREDENTIALS, TOKENS, Subject, content, subject_of

@@ -23,7 +23,8 @@ from records_under_test import (
 )
 
 from store.decision import Decision, Reason, instance_of, select
-from store.records import ClientIdRule, InvalidRecord, Record
+from store.names import InvalidRecord
+from store.records import ClientIdRule, Record
 from store.topics import MAX_BYTES
 from store.view import Client
 

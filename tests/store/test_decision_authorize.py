@@ -21,7 +21,8 @@ from records_under_test import (
 )
 
 from store.decision import Decision, Nearest, Reason
-from store.records import Action, ClientIdRule, Grantee, InvalidRecord, Permission, Record
+from store.names import InvalidRecord
+from store.records import Action, ClientIdRule, Grantee, Permission, Record
 
 PREFIXES = ("$share", "$queue", "$delayed", "$exhook")
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.names import group_of
 from store.placeholders import NAMES, client_values, parse_pattern
-from store.records import group_of
 from store.topics import MAX_BYTES, InvalidTopic, levels_cover, parse_filter
 
 CLIENT = client_values(username="press7", client_id="GID_press@@@0007", cn="press7.example")

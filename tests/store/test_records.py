@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.names import InvalidRecord, check_group, check_instance, check_text, follows_group_rule, group_of
 from store.records import (
     Action,
     BlacklistEntry,
@@ -16,17 +17,11 @@ from store.records import (
     Identity,
     IdentityType,
     Instance,
-    InvalidRecord,
     Permission,
     Record,
     Secret,
     SecretForm,
     SignMode,
-    check_group,
-    check_instance,
-    check_text,
-    follows_group_rule,
-    group_of,
 )
 from store.topics import MAX_BYTES
 

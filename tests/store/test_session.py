@@ -71,7 +71,7 @@ def clients(draw: st.DrawFn) -> Client:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     states=st.lists(stores_with_keys(), min_size=1, max_size=4),
     more=st.lists(permissions(), max_size=30),

@@ -11,7 +11,8 @@ from records_under_test import INSTANCE, NOW, PUB, SUB, access_key, allow, deny,
 
 from store.account_records import TokenActions
 from store.database import Database
-from store.records import Grantee, InvalidRecord, Permission
+from store.names import InvalidRecord
+from store.records import Grantee, Permission
 from store.seal import SealKeys, new_key
 from store.tables import ACCESS_KEYS, PERMISSIONS, TOKEN_KEYS, TOKENS
 from store.token_text import MAX_CHARS, TokenKeys, named_key

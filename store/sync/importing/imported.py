@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from store.hashes import InvalidHash, check_hash
-from store.records import Grantee, Identity, IdentityType, InvalidRecord, Permission, Secret, SecretForm, SignMode
+from store.names import InvalidRecord
+from store.records import Grantee, Identity, IdentityType, Permission, Secret, SecretForm, SignMode
 from store.sync.importing.first_match import Grants
 from store.sync.importing.leftovers import Leftovers
 from store.sync.importing.original import Spot

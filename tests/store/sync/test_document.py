@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from policy_files_under_test import CANARY, FIXTURES, error_of, errors, fixture, unhurried, write
 from ruamel.yaml import YAML
 
+from store.names import InvalidRecord
 from store.records import (
     Action,
     BlacklistEntry,
@@ -20,7 +21,6 @@ from store.records import (
     Group,
     IdentityType,
     Instance,
-    InvalidRecord,
     NoMatch,
     Permission,
     Secret,

@@ -19,7 +19,7 @@ def exported(store: Store, source: str = "policy") -> str:
 
 
 @given(documents())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_plan_of_an_export_is_empty(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))

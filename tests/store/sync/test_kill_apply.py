@@ -15,7 +15,7 @@ from stores_under_test import Store
 from store.changes import revisions
 
 COMMAND = Path(sys.executable).with_name("exhook-sync")
-KILLS = 20
+KILLS = 10
 AT_ONCE = 2
 RECORDS = 600
 SEED = 20_260_801

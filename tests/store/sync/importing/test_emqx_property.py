@@ -70,7 +70,7 @@ FILTERS = [
 
 
 @given(files())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_nobody_may_do_more_than_before(rules: list[Rule]) -> None:
     made = emqx("\n".join(map(str, rules)))
     event("something is left out" if losses(made) else "all is carried over")

@@ -56,7 +56,7 @@ def acl_lines(draw: st.DrawFn) -> AclLine:
 
 
 @given(st.lists(acl_lines(), min_size=1, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_acl_file(lines: list[AclLine]) -> None:
     made = mosquitto("\n".join(map(str, lines)))
     event("something is left out" if losses(made) else "all is carried over")
@@ -126,7 +126,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(configs())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_dynamic_security(config: dict[str, Any]) -> None:
     made = dynsec(json.dumps(config))
     event("something is left out" if losses_of_rules(made) else "all is carried over")
