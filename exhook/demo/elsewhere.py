@@ -4,6 +4,8 @@ import time
 from contextlib import suppress
 from typing import Final, Self
 
+import typer
+
 from exhook.demo.clients import MqttClient, NoAnswer
 from exhook.demo.script import WITNESS
 from exhook.faults import CannotStart
@@ -34,8 +36,9 @@ class Elsewhere:
             CannotStart: it was not, in time.
         """
         deadline = time.monotonic() + self._patience_seconds
+        told = ""
         while True:
-            why = "no MQTT broker answers there"
+            why = "no MQTT broker answers there; is the address right, and has it started?"
             with suppress(OSError, NoAnswer), MqttClient(WITNESS, self.broker_port, host=self.host) as client:
                 if client.connect():
                     return self
@@ -45,6 +48,9 @@ class Elsewhere:
                 )
             if time.monotonic() > deadline:
                 raise CannotStart(f"{self.host}:{self.broker_port}: {why}")
+            if why != told:
+                told = why
+                typer.echo(f"{self.host}:{self.broker_port}: {why} Waiting {self._patience_seconds:.0f} s", err=True)
             time.sleep(_PAUSE_SECONDS)
 
     def __exit__(self, *_: object) -> None:

@@ -7,12 +7,14 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mosquitto_under_test import needs_mosquitto
+from server_under_test import PATIENCE
 
 from exhook import cli
 from exhook.brokers.mosquitto.running import why_not
@@ -126,6 +128,24 @@ class TestElsewhere:
             port = taken.getsockname()[1]
         with pytest.raises(CannotStart, match=rf"127\.0\.0\.1:{port}: no MQTT broker answers there"):
             Elsewhere("127.0.0.1", port, patience_seconds=0.0).__enter__()
+
+    def test_it_says_for_what_it_waits_and_goes_on_once_that_is_there(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exhook.demo.elsewhere._PAUSE_SECONDS", 0.01)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        (tmp_path / "policy.yaml").write_bytes(Path(POLICY).read_bytes())
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(Elsewhere("127.0.0.1", port, patience_seconds=60.0).__enter__)
+            said = ""
+            while not said.endswith("\n"):
+                assert not waiting.done()
+                said += capsys.readouterr().err
+            with DemoServer(tmp_path, listen="127.0.0.1:0", embedded=port):
+                waiting.result(timeout=PATIENCE)
+        assert said.startswith(f"127.0.0.1:{port}: no MQTT broker answers there; is the address right")
+        assert said.endswith("Waiting 60 s\n")
 
     def test_a_broker_with_another_policy_lets_nobody_in(self, tmp_path: Path) -> None:
         text = Path(POLICY).read_text(encoding="utf-8")
