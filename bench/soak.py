@@ -15,6 +15,7 @@ table and a verdict; the exit code is 1 where something is not well:
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Coroutine
@@ -205,6 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jsonl", type=Path, help="a file for the samples, a line each minute")
     given = parser.parse_args(arguments)
     machine = describe()
+    # By either signal it ends as by Ctrl-C, which takes the server along.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     samples = Samples(given.jsonl)
     with tempfile.TemporaryDirectory(prefix="exhook-soak-") as folder:
         soak = Soak(Path(folder), samples, Pace(call=CALLERS / given.rate), given.seed)
