@@ -67,4 +67,5 @@ def meta_in(rest: bytes) -> bytes | None:
         if len(rest) < 3:  # noqa: PLR2004 - one more byte of length
             return None
         start, size = 3, size & 0x7F | rest[2] << 7
-    return rest[start:] if size == len(rest) - start else None
+    # A length of three bytes or more would be another one to protobuf, and what follows another field.
+    return rest[start:] if size == len(rest) - start and size <= _LONGEST else None

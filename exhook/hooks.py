@@ -159,6 +159,7 @@ class Hooks:
             request = parse(call.body)
             info = request.clientinfo
             asked.node = request.meta.node
+            moves = self._decider.reader.moves
             asked.client = self._client(info, request.meta)
             revision = self._decider.reader.revision
             if asked.client is None or request.type not in (0, 1):
@@ -171,7 +172,7 @@ class Hooks:
             asked.hook = "publish" if action is Action.PUB else "subscribe"
             decision = self._decider.authorize(asked.client, action, asked.topic)
             if nodes is not None:
-                self.sessions.remember(nodes, call.body, info, asked.client)
+                self.sessions.remember(nodes, call.body, info, asked.client, moves)
             return self._finish(asked, decision)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is deny
             return self._fail(asked, error)

@@ -21,6 +21,8 @@ from store.view import Client
 
 MAX_SESSIONS: Final = 200_000
 """How many are remembered; half of them, those that were asked for last, for certain."""
+MAX_INFO_BYTES: Final = 1_024
+"""Whoever is described by more is not remembered; EMQX takes some 200 bytes, and a client chooses its names itself."""
 MAX_NODES: Final = 256
 """How many brokers' ways to speak of themselves are remembered, of each version of the interface."""
 
@@ -90,11 +92,17 @@ class Sessions:
         window = session.shared.window
         return window is ALWAYS or window.since <= self._decider.now() < window.until
 
-    def remember(self, nodes: Nodes, body: bytes, info: Any, client: Client) -> None:
-        """Make the session of a client that has just asked; `info` is what protobuf reads in its request."""
+    def remember(self, nodes: Nodes, body: bytes, info: Any, client: Client, moves: int) -> None:
+        """Make the session of a client that has just asked.
+
+        `info` is what protobuf reads in its request, and `moves` those of the reader when the client's listener was
+        looked up.
+        """
         asked = read_authorize(body)
         # A password would stay in memory with the other bytes. EMQX sends it with authenticate alone.
-        if asked is None or info.password or (meta := nodes.note(asked[3])) is None:
+        if asked is None or info.password or len(asked[0]) > MAX_INFO_BYTES:
+            return
+        if (meta := nodes.note(asked[3])) is None:
             return
         if "|" in client.username and (account := account_of(client.username)) and account.mode is Mode.TOKEN:
             return
@@ -103,6 +111,8 @@ class Sessions:
             session = self._reader.session(instance_of(client), client, self._decider.now())
         except (StoreUnavailable, SealError):
             return  # whoever needs the store for an answer says so
+        if self._reader.moves != moves:
+            return  # a commit was taken notice of since: by what is there now, it may have come in by another instance
         session.stamp = meta
         self._put(asked[0], session)
 

@@ -66,7 +66,7 @@ def authorize_account(account: Account, question: Question) -> Decision:
 def renew(account: Account, question: Question) -> Decision:
     """Whether a client may renew its tokens: what it shows is judged later, what it has may have run out."""
     prover, verdict = standing(question.view, account, question.now_ms)
-    refusal = unbound(account, question) if verdict is Reason.ALLOWED else None
+    refusal = unbound(account, question) or question.denial() if verdict is Reason.ALLOWED else None
     return refusal or _allowed_if(verdict, question.view, prover)
 
 

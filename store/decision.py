@@ -93,7 +93,7 @@ def authorize(view: View, client: Client, action: Action, topic: str, now_ms: in
     if asked[0] == PRIVATE or (renewing and not renewal):
         return refused(Reason.PRIVATE_TOPIC, view.revision)
     if account is not None and renewal:
-        question = Question(view, client, (), asked, action, now_ms)
+        question = Question(view, client, account_grants(view, account), asked, action, now_ms)
         return _barred(view, client, now_ms) or renew(account, question)
     if hindered := hindrance(view, client, now_ms):
         return hindered

@@ -111,6 +111,11 @@ class TestWire:
     def test_what_emqx_sends_is_read(self, body: bytes) -> None:
         assert agrees_with_protobuf(body) or len(body) > 10_000
 
+    def test_a_length_that_is_longer_than_it_need_be(self) -> None:
+        body = lengthened(b"a/b")
+        assert exhook_v3_pb2.ClientAuthorizeRequest.FromString(body).topic == b"denied"
+        assert not agrees_with_protobuf(body)
+
     @settings(max_examples=400)
     @given(body=st.binary(max_size=60))
     @example(body=b"\x0a\x00\x1a\x01a\x2a\x00")
@@ -144,6 +149,17 @@ class TestWire:
     )
     def test_fields_in_any_order(self, fields: list[tuple[int, Any]]) -> None:
         agrees_with_protobuf(b"".join(bytes([tag]) + wire(value) for tag, value in fields))
+
+
+def lengthened(topic: bytes) -> bytes:
+    """A request whose last length has a third byte, of no value: two would say 16,384 more, and hide another topic."""
+    hidden = b"\x1a\x06denied"
+    filling = 0x4000 - 1 - len(hidden) - 3
+    meta = exhook_v3_pb2.RequestMeta(node="n", sysdescr="EMQX").SerializeToString()
+    end = bytes([0x2A, len(meta) | 0x80, 0x80, 0]) + meta + hidden
+    end += bytes([0x7A, filling & 0x7F | 0x80, filling >> 7]) + bytes(filling)
+    info = exhook_v3_pb2.ClientInfo(clientid=b"c", username=b"alice").SerializeToString()
+    return b"\x0a" + wire(info) + b"\x1a" + wire(topic) + end
 
 
 def wire(value: int | bytes) -> bytes:
@@ -293,6 +309,25 @@ class TestShortWay:
             for _ in range(2):
                 asker.answer(request(username=f"Token|key|{INSTANCE}".encode()))
             assert len(asker.hooks.sessions) == 0
+
+    def test_a_second_instance_that_comes_between_two_looks(self, store: Store) -> None:
+        """The client is taken for one of the only instance, and the commit is seen while its records are read."""
+        store.put(instance(), ALICE, permission("alice", "a/#"))
+        with asking(store) as asker:
+            asker.answer(request(username=b"another", clientid=b"x"))
+            store.put(Instance(name=OTHER, source="policy"))
+            asker.answer(request())
+            asker.reader.poll()
+            for _ in range(3):
+                assert asker.answer(request()) == right(asker, request()) == (DENY, "wrong_instance")
+
+    def test_nobody_is_remembered_whose_names_fill_memory(self, store: Store) -> None:
+        store.put(instance(), ALICE, permission("alice", "a/#"))
+        with asking(store) as asker:
+            for size, known in ((500, 1), (2_000, 1)):
+                for _ in range(2):
+                    assert asker.answer(request(clientid=b"c" * size)) == (ALLOW, "allowed")
+                assert (asker.surely, len(asker.hooks.sessions)) == (known, known)
 
     def test_versions_do_not_share(self, store: Store) -> None:
         """The first one knows no port of the client: the same bytes say less there."""

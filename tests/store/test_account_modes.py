@@ -397,6 +397,12 @@ class TestTokenRights:
         assert asked(records, asking(TOKEN), SUB, "b/#", self.BOUND).reason is Reason.DENIED
         assert asked(records, asking(TOKEN), PUB, "b/x", self.BOUND).allow
 
+    @pytest.mark.parametrize("to", [TO_KEY, (Grantee.CLIENT, "c1"), (Grantee.ALL, "")])
+    def test_a_denial_of_renewals(self, to: tuple[Grantee, str]) -> None:
+        for topic, allow_it in (("$SYS/#", False), ("#", True), ("$SYS/broker/#", True)):
+            records = [*self.RECORDS, deny(topic, to=to)]
+            assert asked(records, asking(TOKEN), PUB, "$SYS/uploadToken", self.BOUND).allow is allow_it
+
     def test_it_is_never_wider_than_its_key_is_now(self) -> None:
         narrow = [access_key(), *self.RECORDS[1:], allow("a/+", PUB, to=TO_KEY), allow("b/x", to=TO_KEY)]
         asker = asking(TOKEN)
