@@ -12,6 +12,9 @@ from store.view import Client
 MOST: Final = 2_000
 """Denials kept between two writes: so many a second and worker; the rest is counted, and is in the log."""
 
+MOST_CHARACTERS: Final = 2_000_000
+"""Of their names and topics: a client chooses these itself, of up to 65,535 bytes each."""
+
 MOST_OF_ONE: Final = 20
 """Of one client, so that one that hammers does not crowd out the others."""
 
@@ -51,20 +54,25 @@ class Denials:
     def __init__(self) -> None:
         self._noted: list[Noted] = []
         self._of_one: Counter[str] = Counter()
+        self._characters = 0
 
     def note(self, denial: Noted) -> None:
         """Keep one; no text is made of it here, in the way of an answer."""
         client_id = denial.client.client_id
-        self._of_one[client_id] += 1
-        if len(self._noted) >= MOST or self._of_one[client_id] > MOST_OF_ONE:
+        characters = self._characters + len(client_id) + len(denial.client.username) + len(denial.topic)
+        full = len(self._noted) >= MOST or characters > MOST_CHARACTERS
+        if full or self._of_one[client_id] >= MOST_OF_ONE:
             metrics.DENIALS_DROPPED.inc()
-        else:
-            self._noted.append(denial)
+            return
+        self._of_one[client_id] += 1
+        self._characters = characters
+        self._noted.append(denial)
 
     def take(self) -> list[Noted]:
         """What was noted since the last time."""
         noted, self._noted = self._noted, []
         self._of_one.clear()
+        self._characters = 0
         return noted
 
 

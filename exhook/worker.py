@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from exhook import metrics
@@ -77,6 +77,7 @@ class Worker:
         self.carrier = make_carrier(settings, services, sockets=sockets)
         self._following: asyncio.Task[None] | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="denials")
+        self._written: Future[None] | None = None
         self._counted = (0, 0)
 
     async def start(self) -> int:
@@ -91,6 +92,8 @@ class Worker:
         if self._following:
             self._following.cancel()
         metrics.write()
+        if self._written:
+            await asyncio.wait([asyncio.wrap_future(self._written)])
         self._write_denials()
         self._writing.shutdown()
         self.tails.close()
@@ -124,8 +127,9 @@ class Worker:
             await asyncio.sleep(self.settings.poll_ms / 1000)
 
     def _write_denials(self) -> None:
-        if noted := self.hooks.denials.take():
-            self._writing.submit(self._write, noted)
+        # While a slow disk writes the last ones, no more are taken: what is noted is bounded, what waits is not.
+        if (self._written is None or self._written.done()) and (noted := self.hooks.denials.take()):
+            self._written = self._writing.submit(self._write, noted)
 
     def _write(self, noted: list[Noted]) -> None:
         """In a thread of its own: a slow disk holds up no answer."""

@@ -1,12 +1,16 @@
 """What a reader keeps, by subject: so many subjects at most, and of those that were asked for last, all."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from store.kept import Kept
 from store.tables import Subject
 
 _Generation = dict[tuple[str, str], dict[str, Kept]]
 """By instance and type, then by name: so an entry costs no tuple."""
+
+LONG_NAME: Final = 128
+"""So many characters of a name count as a subject more: who connects chooses its names, of up to 65,535 bytes."""
 
 
 class PartCache:
@@ -29,7 +33,7 @@ class PartCache:
         self._old: _Generation = {}
         self._dying: _Generation = {}
         self._young = 0
-        """How many the new generation has."""
+        """How many the new generation has, long names counted as more."""
         self._count = 0
 
     def clear(self) -> None:
@@ -64,13 +68,18 @@ class PartCache:
         """Keep one that is not there."""
         if self._most == 1:
             self.clear()
-        self._drop_one()
+        weight = _weight(name)
+        for _ in range(weight):
+            self._drop_one()
         if self._young >= self._half:
+            # By now it is empty: as many were dropped as were put. Were it not, those left would not be told.
+            while self._dying:
+                self._drop_one()
             self._new, self._old, self._dying = {}, self._new, self._old
             self._young = 0
             self._drop_one()
         self._new.setdefault((instance, type_), {})[name] = kept
-        self._young += 1
+        self._young += weight
         self._count += 1
 
     def drop(self, instance: str, type_: str, name: str) -> None:
@@ -79,7 +88,8 @@ class PartCache:
             if (named := generation.get((instance, type_))) and (kept := named.pop(name, None)):
                 kept.current = False
                 self._count -= 1
-                self._young -= generation is self._new
+                if generation is self._new:
+                    self._young -= _weight(name)
 
     def _drop_one(self) -> None:
         while self._dying:
@@ -90,3 +100,7 @@ class PartCache:
                 self._count -= 1
                 return
             del self._dying[place]
+
+
+def _weight(name: str) -> int:
+    return 1 + len(name) // LONG_NAME

@@ -259,6 +259,7 @@ class Reader:
         self._seen = self._data_version()
         self._store_id = self._database.store_id
         self.revision = self._database.revision
+        self._deciding = self._committed(self.revision)
         self.moves += 1
         self._parts.clear()
         self._instances.clear()
@@ -296,7 +297,9 @@ class Reader:
     def _load(self, subject: Subject) -> Kept:
         part = self._same_instance(read_part(self._database, subject))
         kept = Kept(part, subject)
-        self._parts.put(*subject, kept)
+        # A name of account modes names its instance, too: for those that there never were, nothing is kept.
+        if not subject.instance or subject.instance in self._instances:
+            self._parts.put(*subject, kept)
         if kept.held is not part:
             self._note_unpacked(kept, part)
         return kept
@@ -314,10 +317,12 @@ class Reader:
         """Evict what commits since `revision` touched. Within a read transaction."""
         self._token_keys = self._has_tokens = None
         now_at = self._database.revision
-        if now_at == self.revision and self._database.store_id == self._store_id:
+        # A copy that was restored in place has the numbers of revisions again, for other commits.
+        same = self._database.store_id == self._store_id and self._committed(self.revision) == self._deciding
+        if now_at == self.revision and same:
             return
         touched = None
-        if now_at > self.revision and self._database.store_id == self._store_id:
+        if now_at > self.revision and same:
             touched = subjects_since(self._database.connection, self.revision, MAX_CHANGES)
         self.moves += 1
         if touched is None:
@@ -329,7 +334,17 @@ class Reader:
                 self._parts.drop(subject.instance, OF_INSTANCE, "")
         self._store_id = self._database.store_id
         self.revision = now_at
+        self._deciding = self._committed(now_at)
         self._only_instance = None
+
+    def _committed(self, revision: int) -> tuple[object, ...]:
+        """What tells a revision from another of its number: when it was, by whom, of what size, its first change."""
+        row = self._database.connection.execute(
+            "SELECT r.*, c.kind, c.record_key FROM revisions AS r LEFT JOIN changes AS c ON c.revision = r.revision"
+            " WHERE r.revision = ? ORDER BY c.id LIMIT 1",
+            (revision,),
+        ).fetchone()
+        return tuple(row or ())
 
     def _replaced(self) -> bool:
         """Whether another file stands at the path now. A missing one is none: the open one still answers."""

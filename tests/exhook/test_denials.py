@@ -76,6 +76,17 @@ def test_many_at_once_are_bounded_and_counted() -> None:
     assert dropped() - before == 5
 
 
+def test_names_that_fill_memory_are_bounded() -> None:
+    kept, before = Denials(), dropped()
+    for number in range(200):
+        kept.note(noted(f"{number}" + "c" * 60_000))
+    taken = kept.take()
+    assert sum(len(one.client.client_id) for one in taken) <= denials.MOST_CHARACTERS
+    assert (len(taken), dropped() - before) == (33, 167)
+    kept.note(noted("c" * 60_000))
+    assert len(kept.take()) == 1
+
+
 def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
     before = dropped()
     with Runtime.open(tmp_path / "exhook.db") as runtime:

@@ -29,6 +29,7 @@ from small_stores import cases, stores, topics
 
 from store.database import Database
 from store.decision import authorize
+from store.part_cache import LONG_NAME
 from store.reader import MAX_CHANGES, Reader
 from store.records import BlacklistEntry, Grantee, Identity, Record
 from store.seal import SealError, SealKeys, new_key
@@ -253,6 +254,27 @@ class TestCache:
         assert may(reader, "u/x") is False
         reader.close()
 
+    @pytest.mark.usefixtures("database")
+    def test_long_names_count_for_more(self, path: Path) -> None:
+        """Whoever connects chooses its names, and is refused only once they were looked for."""
+        reader = Reader(path, KEYS, max_subjects=4_000)
+        for number in range(200):
+            reader.view(INSTANCE, asking(f"{number}" + "u" * 60_000, f"{number}" + "c" * 60_000))
+            held = sum(len(subject.name) for subject in reader._parts)
+            assert held <= 4_000 * LONG_NAME + 2 * 60_000
+        assert 4 < len(reader) < 15
+        assert len(reader) == sum(1 for _ in reader._parts)
+
+    def test_nothing_is_kept_of_instances_that_there_never_were(self, reader: Reader, database: Database) -> None:
+        reader.view(INSTANCE, U)
+        before = len(reader)
+        for number in range(20):
+            assert reader.view(f"mqtt-{number}", U).instance is None
+        assert len(reader) == before
+        written(database, instance(name="mqtt-7"))
+        assert reader.poll()
+        assert reader.view("mqtt-7", U).instance is not None
+
     def test_a_bound_below_one_view_still_answers(self, database: Database, path: Path) -> None:
         written(database, user("u"), allow("u/#", to=(Grantee.USER, "u")))
         reader = Reader(path, KEYS, max_subjects=1)
@@ -309,6 +331,22 @@ class TestPoll:
             )
         reader.poll()
         assert (("USER", "u") in cached(reader)) is kept
+
+    @pytest.mark.parametrize("further", [0, 1], ids=["to the same revision", "to a later one"])
+    def test_a_copy_restored_in_place_and_written_to_drops_all(
+        self, path: Path, reader: Reader, database: Database, further: int
+    ) -> None:
+        copy = sqlite3.connect(path.with_name("copy.db"))
+        database.connection.backup(copy)
+        written(database, allow("secret/#", to=(Grantee.USER, "u")))
+        reader.poll()
+        assert authorize(reader.view(INSTANCE, U), U, PUB, "secret/x", NOW).allow
+        copy.backup(database.connection)
+        copy.close()
+        for number in range(1 + further):
+            written(database, user(f"another-{number}"), now_ms=NOW + 1)
+        reader.poll()
+        assert not authorize(reader.view(INSTANCE, U), U, PUB, "secret/x", NOW).allow
 
     def test_a_gap_in_the_log_drops_all(self, reader: Reader, database: Database) -> None:
         view(reader)
