@@ -27,11 +27,6 @@ def addresses(settings: Settings) -> tuple[str, ...]:
     return (settings.listen, f"{UNIX}{path}") if path else (settings.listen,)
 
 
-def preloaded(settings: Settings) -> tuple[str, ...]:
-    """Modules that the carrier needs and that are not loaded with this one."""
-    return ("exhook.transport.grpc",) if settings.carrier == "grpc" else ("uvloop",)
-
-
 def make_carrier(settings: Settings, service: Service, *, sockets: int | None = None) -> Carrier:
     """The carrier; `sockets` is the descriptor where it is handed connections, if it does not listen itself.
 

@@ -11,13 +11,12 @@ from typing import Any, Final
 
 from exhook.counting_files import retire
 from exhook.logs import logger
+from exhook.offspring import UNKNOWN_CODE, Adopted, Offspring
 from exhook.spawning import START_SECONDS, answer, spawn
 
 _LAST_WORDS_SECONDS: Final = 1.0
 """How long the exit code of a worker may take to come behind the worker's end."""
 _RETRY_SECONDS: Final = 1.0
-_UNKNOWN_CODE: Final = 255
-"""The exit code of a process that nobody waited for, as asyncio has it."""
 
 
 class Forked:
@@ -41,7 +40,7 @@ class Forked:
         if self.returncode is None:
             await asyncio.wait([self._code], timeout=_LAST_WORDS_SECONDS)
             told = self._code.done() and not self._code.cancelled()
-            self.returncode = self._code.result() if told else _UNKNOWN_CODE
+            self.returncode = self._code.result() if told else UNKNOWN_CODE
         return self.returncode
 
     def kill(self) -> None:
@@ -58,10 +57,11 @@ class Forked:
 class Zygote:
     """A process that forks workers (`exhook.zygote`), and another should it die."""
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
-        """`modules` are those that workers will need besides those that every worker has."""
+    def __init__(self, modules: Sequence[str] = (), first: Offspring | None = None) -> None:
+        """`modules` are what workers need besides what all of them do; `first` is one that loads it already."""
         self._modules = modules
-        self._process: Process | None = None
+        self._first = first
+        self._process: Process | Adopted | None = None
         self._channel: socket.socket | None = None
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         """Its answers; an empty one is its end."""
@@ -78,17 +78,27 @@ class Zygote:
             OSError: no process is to be had.
         """
         self._close_channel()
+        if self._first:
+            first, self._first = self._first, None
+            self._channel = first.channel
+            process: Process | Adopted = await Adopted.of(first)
+        else:
+            process = await self._spawn()
+        self._process = process
+        self._ready = False
+        self._said = asyncio.Queue()
+        self._listening = asyncio.create_task(self._listen(process, self._said))
+
+    async def _spawn(self) -> Process:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = await spawn(["exhook.zygote", *self._modules], handed=theirs)
+                process = await spawn(["exhook.zygote", *self._modules], handed=theirs)
             except OSError:
                 ours.close()
                 raise
         self._channel = ours
-        self._ready = False
-        self._said = asyncio.Queue()
-        self._listening = asyncio.create_task(self._listen(self._process, self._said))
+        return process
 
     async def fork(self, name: str, sockets: socket.socket | None = None) -> Forked:
         """A worker, which has yet to be told its settings; `sockets` is its end of the pair that brings connections.
@@ -177,7 +187,7 @@ class Zygote:
         output.ended.add_done_callback(lambda _: forked.lost())
         return forked
 
-    async def _listen(self, process: Process, said: "asyncio.Queue[dict[str, Any]]") -> None:
+    async def _listen(self, process: Process | Adopted, said: "asyncio.Queue[dict[str, Any]]") -> None:
         if process.stdout is None:
             raise AssertionError("started without a pipe")
         codes = self._codes = {}

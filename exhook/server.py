@@ -12,17 +12,19 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from exhook import metrics_port
-from exhook.carriers import addresses, preloaded
+from exhook.carriers import addresses
 from exhook.certificate_watch import watches
 from exhook.faults import CannotStart
 from exhook.forking import Zygote
 from exhook.logs import configure, error_place, logger
+from exhook.offspring import Offspring
 from exhook.processes import ApiProcess, BrokerProcess, ServingProcess, WorkerProcess
 from exhook.settings import InvalidSettings, Settings, split_address
 from exhook.sweeping import Sweeper
 from exhook.systemd import Systemd
 from exhook.transport.h2.acceptor import Acceptor
 from exhook.words import LOOPS, leave_word
+from exhook.zygote import preloaded
 from store.database import Database
 from store.seal import PLAIN, SealKeys
 
@@ -37,7 +39,8 @@ Reload = Callable[[], Settings]
 class Supervisor:
     """One server: a store, its workers, and what watches over them."""
 
-    def __init__(self, settings: Settings, reload: Reload) -> None:
+    def __init__(self, settings: Settings, reload: Reload, offspring: Offspring | None = None) -> None:
+        """`offspring` forks the workers until it dies; without one, a process is started for that."""
         self.settings = settings
         self.port = 0
         self.broker_port: int | None = None
@@ -46,7 +49,7 @@ class Supervisor:
         self._policy: PolicyFiles | None = None
         self._held: socket.socket | None = None
         self._acceptor: Acceptor | None = None
-        self._zygote = Zygote(preloaded(settings))
+        self._zygote = Zygote(preloaded(settings.carrier), offspring)
         self._workers: list[WorkerProcess] = []
         self._api: ApiProcess | None = None
         self._broker = BrokerProcess()

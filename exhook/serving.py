@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from exhook import zygote
+from exhook.offspring import fork_off
 from exhook.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,11 +22,19 @@ def serve(reload: Callable[[], Settings]) -> None:
     # Before the metrics are imported: supervisor and workers count together in this folder.
     with tempfile.TemporaryDirectory(prefix="exhook-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        from exhook.logs import configure  # noqa: PLC0415 - after the folder is named
-        from exhook.server import Supervisor  # noqa: PLC0415 - after the folder is named
+        # Here, since nothing is open yet, and there is but one thread.
+        offspring = fork_off(zygote.run, zygote.preloaded(settings.carrier))
+        try:
+            from exhook.logs import configure  # noqa: PLC0415 - after the folder is named
+            from exhook.server import Supervisor  # noqa: PLC0415 - after the folder is named
 
-        configure(settings)
-        asyncio.run(Supervisor(settings, reload).run(ready=say_what_next))
+            configure(settings)
+            supervisor = Supervisor(settings, reload, offspring)
+        except BaseException:
+            if offspring:
+                offspring.kill()
+            raise
+        asyncio.run(supervisor.run(ready=say_what_next))
 
 
 def serve_api(reload: Callable[[], Settings]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 START_SECONDS: Final = 30.0
+CHILD_ENVIRONMENT: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE"}
+"""Measured: grpcio's newer listener costs more CPU a call; it is chosen before the library is loaded."""
 
 
 class Spoken(Protocol):
@@ -22,13 +24,11 @@ class Spoken(Protocol):
 async def spawn(module: Sequence[str], *, handed: socket.socket | None = None) -> Process:
     """Start a module, with its arguments; the descriptor of the socket that it is handed is its last argument."""
     descriptors = (handed.fileno(),) if handed else ()
-    # Measured: grpcio's newer listener costs more CPU a call; it is chosen before the library is loaded.
-    environment = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE", **os.environ}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *module, *map(str, descriptors)),
         stdin=PIPE,
         stdout=PIPE,
-        env=environment,
+        env=CHILD_ENVIRONMENT | os.environ,
         pass_fds=descriptors,
     )
 

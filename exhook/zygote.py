@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -35,12 +36,23 @@ class Order:
     """Standard input, standard output and, where it does not listen itself, the socket that brings connections."""
 
 
+def preloaded(carrier: str) -> tuple[str, ...]:
+    """Modules that a carrier needs and that are not loaded with every worker."""
+    return ("exhook.transport.grpc",) if carrier == "grpc" else ("uvloop",)
+
+
 def main() -> int:
-    """Serve until the supervisor is gone, or be a worker; the exit code."""
+    """Be it as a process of its own; the exit code."""
     *modules, descriptor = sys.argv[1:]
+    return run(modules, socket.socket(fileno=int(descriptor)))
+
+
+def run(modules: Sequence[str], orders: socket.socket) -> int:
+    """Serve until the supervisor, whose orders come by a socket, is gone; or be a worker. The exit code."""
     # Ctrl-C and systemd's SIGTERM reach the whole group; the supervisor decides, and it needs workers until its end.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    _be_called("exhook-zygote")
     from exhook import worker  # noqa: PLC0415 - takes a second; signals may come meanwhile
 
     for module in modules:
@@ -49,9 +61,9 @@ def main() -> int:
     # What the collector never looks at is never written to, and stays shared.
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=int(descriptor)) as supervisor:
+    with orders:
         say({"ready": 0})
-        order = _take_orders(supervisor)
+        order = _take_orders(orders)
     if order is None:
         return 0
     return worker.run(order.name, _become_worker(order))
@@ -117,9 +129,13 @@ def _become_worker(order: Order) -> int | None:
     for standard, descriptor in enumerate(order.descriptors[:2]):
         os.dup2(descriptor, standard)
         os.close(descriptor)
-    with suppress(OSError):  # what `ps -o comm` and `top` show, on Linux
-        Path("/proc/self/comm").write_text(f"exhook-w{order.name}", encoding="ascii")
+    _be_called(f"exhook-w{order.name}")
     return order.descriptors[2] if order.descriptors[2:] else None
+
+
+def _be_called(name: str) -> None:
+    with suppress(OSError):  # what `ps -o comm` and `top` show, on Linux
+        Path("/proc/self/comm").write_text(name, encoding="ascii")
 
 
 if __name__ == "__main__":

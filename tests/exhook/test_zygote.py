@@ -17,7 +17,6 @@ from server_under_test import HOST, Asker, Server, becomes, until
 from worker_under_test import CARRIERS, Store, identity
 
 from exhook import processes, zygote
-from exhook.carriers import preloaded
 from exhook.forking import Forked, Zygote
 from exhook.processes import LOOP_DEATHS, ServingProcess, WorkerProcess
 from exhook.settings import Settings
@@ -121,7 +120,7 @@ class TestForking:
     async def test_it_has_one_thread_and_no_file_of_the_store(self, filled: Store, carrier: str) -> None:
         """A fork of more would hold locks that nobody opens, and a store that two processes think they have opened."""
         settings = settings_of(filled).model_copy(update={"carrier": carrier})
-        one = Zygote(preloaded(settings))
+        one = Zygote(zygote.preloaded(carrier))
         worker = await serving(one, "0", settings)
         assert one._process is not None
         pid = one._process.pid
@@ -194,12 +193,17 @@ def serves(worker: WorkerProcess) -> bool:
     return worker.pid is not None and Path(f"/proc/{worker.pid}/cmdline").exists()
 
 
-def zygote_of(server: Server) -> int:
+def zygote_of(server: Server, than: int = 0) -> int:
+    """The process that forks the server's workers, once it is another one."""
+    return until(lambda: _zygote_of(server, than), what="a zygote")
+
+
+def _zygote_of(server: Server, than: int) -> int:
     workers = set(server.workers().values())
     for pid in server.alive() - workers:
-        if b"exhook.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if pid != than and Path(f"/proc/{pid}/comm").read_text() == "exhook-zygote\n":
             return pid
-    raise AssertionError("there is none")
+    return 0
 
 
 @pytest.fixture
@@ -218,7 +222,7 @@ class TestServer:
             server.line(EXCHANGED, exit_code=-SIGKILL)
             assert all(broker.connects("c", "alice", b"right") for broker in brokers)
             assert server.workers() == workers
-            until(lambda: zygote_of(server) != first, what="another one")
+            zygote_of(server, than=first)
             os.kill(workers["1"], SIGKILL)
             until(lambda: server.workers().get("1", workers["1"]) != workers["1"], what="another worker 1")
             assert all(broker.connects("c", "alice", b"right") for broker in brokers)
