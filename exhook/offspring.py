@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from exhook import systemd
 from exhook.spawning import CHILD_ENVIRONMENT
 
 UNKNOWN_CODE: Final = 255
@@ -82,6 +83,8 @@ def _be(zygote: Zygote, modules: Sequence[str], orders: socket.socket, said: int
             os.close(descriptor)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor, for good
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as above
+        for name in systemd.VARIABLES:  # children shall not speak for the service
+            os.environ.pop(name, None)
         for name, value in CHILD_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         code = zygote(modules, orders)

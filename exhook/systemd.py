@@ -10,6 +10,9 @@ _SOCKET: Final = "NOTIFY_SOCKET"
 _WATCHDOG: Final = ("WATCHDOG_USEC", "WATCHDOG_PID")
 
 
+VARIABLES: Final = (_SOCKET, *_WATCHDOG)
+
+
 class Systemd:
     """The service manager that started this process, if one did."""
 

@@ -63,14 +63,16 @@ import signal
 def zygote(modules, orders):
     ignored = [signal.getsignal(one) is signal.SIG_IGN for one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)]
     print(ignored, sys.stdin.read() == "", os.environ["GRPC_VERBOSITY"], os.environ["GRPC_EXPERIMENTS"])
+    print("NOTIFY_SOCKET" in os.environ, "WATCHDOG_USEC" in os.environ)
     print(len(os.listdir("/proc/self/fd")) - 1, os.fstat(0).st_rdev == os.stat(os.devnull).st_rdev)
     return 7
-os.environ["GRPC_VERBOSITY"] = "DEBUG"
+os.environ |= {"GRPC_VERBOSITY": "DEBUG", "NOTIFY_SOCKET": "@manager", "WATCHDOG_USEC": "1"}
 offspring = fork_off(zygote, [])
 print(os.fdopen(offspring.output).read(), os.waitstatus_to_exitcode(os.waitpid(offspring.pid, 0)[1]))
 """)
-    inherited, descriptors, code = done.stdout.splitlines()
+    inherited, for_the_supervisor, descriptors, code = done.stdout.splitlines()
     assert inherited == f"[True, True, True] True DEBUG {CHILD_ENVIRONMENT['GRPC_EXPERIMENTS']}"
+    assert for_the_supervisor == "False False"
     assert descriptors == "4 True"  # the standard ones, and the socket that brings orders
     assert code.strip() == "7"
 
