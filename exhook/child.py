@@ -9,7 +9,8 @@ from typing import Any
 
 async def lines() -> AsyncIterator[str]:
     """What the supervisor says, until it is gone or wants this process gone."""
-    reader = asyncio.StreamReader()
+    # It alone says anything here, and settings have no longest length.
+    reader = asyncio.StreamReader(limit=sys.maxsize)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         yield line.decode()

@@ -227,10 +227,14 @@ async def _run(name: str, sockets: int | None) -> int:
 
 async def _listen(told: AsyncIterator[str], worker: Worker) -> None:
     async for line in told:
-        settings = Settings.model_validate(json.loads(line))
-        configure(settings, on_lost=metrics.LINES_DROPPED.labels("unwritable").inc, worker=worker.name)
-        worker.reload(settings)
-        logger.info("settings reloaded")
+        try:
+            settings = Settings.model_validate(json.loads(line))
+            configure(settings, on_lost=metrics.LINES_DROPPED.labels("unwritable").inc, worker=worker.name)
+            worker.reload(settings)
+        except Exception as error:  # noqa: BLE001 - whatever it is, decisions go on; the next worker would die of it, too
+            logger.error("settings not reloaded; the last good ones stay in force", why=error_place(error))
+        else:
+            logger.info("settings reloaded")
 
 
 if __name__ == "__main__":

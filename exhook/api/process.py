@@ -12,7 +12,7 @@ import sys
 from exhook.api.serving import ApiServer, take_turns
 from exhook.child import lines, say
 from exhook.faults import CannotStart
-from exhook.logs import configure, logger
+from exhook.logs import configure, error_place, logger
 from exhook.settings import Settings
 from store.seal import SealError, SealKeys
 from store.unavailable import StoreUnavailable
@@ -39,10 +39,14 @@ async def _run() -> int:
 
     async def listen() -> None:
         async for line in told:
-            changed = Settings.model_validate(json.loads(line))
-            configure(changed)
-            server.reload(changed)
-            logger.info("API settings reloaded")
+            try:
+                changed = Settings.model_validate(json.loads(line))
+                configure(changed)
+                server.reload(changed)
+            except Exception as error:  # noqa: BLE001 - whatever it is, calls are answered
+                logger.error("API settings not reloaded; the last good ones stay in force", why=error_place(error))
+            else:
+                logger.info("API settings reloaded")
 
     listening = asyncio.create_task(listen())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listening.cancel)

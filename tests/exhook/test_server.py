@@ -6,15 +6,18 @@ import os
 import re
 import socket
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import argon2
 import pytest
+import structlog
 from server_under_test import HOST, PATIENCE, Asker, Line, Server, becomes, port_of, until
-from worker_under_test import CARRIERS, INSTANCE, Store, identity, permission
+from worker_under_test import CARRIERS, INSTANCE, Serve, Store, identity, permission
 
+from exhook import worker as worker_module
 from exhook.demo.clients import MqttClient
 from exhook.demo.script import Login
 from exhook.forking import Forked, Zygote
@@ -212,6 +215,7 @@ class TestWorkers:
 
 
 OTHER = "mqtt-other"
+TENANT = '[[listeners]]\nname = "{0}"\ncluster = "mqtt-{0}"\ninstance = "mqtt-{0}"\n'
 
 
 async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
@@ -259,6 +263,40 @@ class TestReload:
             self._broken_settings_change_nothing(server, broker, settings)
             self._the_level_rises(server, broker, settings)
             assert server.workers() == workers
+
+    def test_settings_of_any_length_are_taken_on(self, tmp_path: Path) -> None:
+        """Of one line that tells them, nothing is too long: neither for those who serve, nor for who comes later."""
+        settings = tmp_path / "exhook.toml"
+        settings.write_text("workers = 1\n")
+        with Server(tmp_path, "--config", str(settings), "--api", f"{HOST}:0") as server:
+            workers = server.workers()
+            settings.write_text("".join(TENANT.format(f"tenant-{number:05d}") for number in range(1200)))
+            server.tell(SIGHUP)
+            for event in ("settings reloaded", "API settings reloaded"):
+                server.line(event)
+            assert server.workers() == workers
+            os.kill(workers["0"], SIGKILL)
+            until(lambda: server.workers().get("0", workers["0"]) != workers["0"], what="another worker")
+            with Asker(server.port) as broker:
+                assert not broker.connects("c", "nobody", b"")
+            assert not server.events("worker did not start")
+
+    async def test_a_line_that_cannot_be_taken_on_is_not_the_last(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker_module, "configure", lambda *_, **__: None)  # which would end the capture of lines
+        async with serve(decisions="none") as served:
+            good = served.worker.settings.model_copy(update={"decisions": "all", "log_level": "error"})
+
+            async def told() -> AsyncIterator[str]:
+                for line in ("{", '{"colour": "red"}', good.model_dump_json()):
+                    yield line
+
+            with structlog.testing.capture_logs() as lines:
+                await worker_module._listen(told(), served.worker)
+            assert served.worker.settings == good
+        broken = "settings not reloaded; the last good ones stay in force"
+        assert [line["event"] for line in lines] == [broken, broken, "settings reloaded"]
 
     def _reload(self, server: Server, settings: Path, text: str) -> None:
         since = len(server.lines)
