@@ -6,7 +6,8 @@ import signal
 import socket
 from asyncio.subprocess import Process
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from io import FileIO
 from typing import Any, Final
 
 from exhook.counting_files import retire
@@ -67,8 +68,6 @@ class Zygote:
         """Its answers; an empty one is its end."""
         self._ready = False
         self._listening: asyncio.Task[None] | None = None
-        self._codes: dict[int, asyncio.Future[int]] = {}
-        """The exit codes to come, by process."""
         self._one_at_a_time = asyncio.Lock()
 
     async def start(self) -> None:
@@ -108,18 +107,14 @@ class Zygote:
         """
         async with self._one_at_a_time:
             await self._there()
-            to_worker, our_input = os.pipe()
-            our_output, from_worker = os.pipe()
-            try:
-                pid = await self._ask(name, [to_worker, from_worker, *([sockets.fileno()] if sockets else [])])
-            except BaseException:
-                os.close(our_input)
-                os.close(our_output)
-                raise
-            finally:
-                os.close(to_worker)
-                os.close(from_worker)
-            return await self._forked(pid, our_input, our_output)
+            with ExitStack() as theirs, ExitStack() as ours:
+                to_worker, our_input = _pipe(theirs, ours)
+                our_output, from_worker = _pipe(ours, theirs)
+                handed = [to_worker.fileno(), from_worker.fileno(), *([sockets.fileno()] if sockets else [])]
+                pid, code = await self._ask(name, handed)
+                forked = await _forked(pid, code, our_input, our_output)
+                ours.pop_all()
+                return forked
 
     async def keep(self) -> None:
         """Wait; whenever it dies, start another, so that it is there when a worker is to be replaced."""
@@ -158,13 +153,14 @@ class Zygote:
                 raise OSError("the process that forks workers did not start; its own lines say why")
             self._ready = True
 
-    async def _ask(self, name: str, descriptors: list[int]) -> int:
+    async def _ask(self, name: str, descriptors: list[int]) -> tuple[int, asyncio.Future[int]]:
+        """Process and exit code to come of a worker; the code may be there already."""
         if self._channel is None:
             raise OSError("the process that forks workers is being ended")
         socket.send_fds(self._channel, [name.encode()], descriptors)
         said = await self._answer()
         if "forked" in said:
-            return int(said["forked"])
+            return said["forked"], said["code"]
         code = said.get("refused")
         raise OSError(code, os.strerror(code)) if code else OSError("the process that forks workers died")
 
@@ -177,27 +173,18 @@ class Zygote:
                 self._process.kill()  # it hangs; another will do
             return {}
 
-    async def _forked(self, pid: int, our_input: int, our_output: int) -> Forked:
-        loop = asyncio.get_running_loop()
-        stdout = asyncio.StreamReader()
-        output = _Output(stdout)
-        await loop.connect_read_pipe(lambda: output, os.fdopen(our_output, "rb", 0))
-        stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(our_input, "wb", 0))
-        forked = Forked(pid, self._codes[pid], stdin, stdout)
-        output.ended.add_done_callback(lambda _: forked.lost())
-        return forked
-
     async def _listen(self, process: Process | Adopted, said: "asyncio.Queue[dict[str, Any]]") -> None:
         if process.stdout is None:
             raise AssertionError("started without a pipe")
-        codes = self._codes = {}
+        codes: dict[int, asyncio.Future[int]] = {}
         while line := await process.stdout.readline():
             word = answer(line.decode())
             if "ended" in word:
+                # Maybe before anybody asked for the word that it was forked.
                 codes.pop(word["ended"]).set_result(word["code"])
                 continue
             if "forked" in word:
-                codes[word["forked"]] = asyncio.get_running_loop().create_future()
+                word["code"] = codes[word["forked"]] = asyncio.get_running_loop().create_future()
             said.put_nowait(word)
         said.put_nowait({})
         for code in codes.values():
@@ -207,6 +194,30 @@ class Zygote:
         if self._channel:
             self._channel.close()
             self._channel = None
+
+
+def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[FileIO, FileIO]:
+    """Both ends of a pipe, each of which is closed with what it belongs to."""
+    to_read, to_write = os.pipe()
+    return (
+        reading.enter_context(FileIO(to_read, "r")),
+        writing.enter_context(FileIO(to_write, "w")),
+    )
+
+
+async def _forked(pid: int, code: asyncio.Future[int], our_input: FileIO, our_output: FileIO) -> Forked:
+    loop = asyncio.get_running_loop()
+    stdout = asyncio.StreamReader()
+    output = _Output(stdout)
+    from_worker, _ = await loop.connect_read_pipe(lambda: output, our_output)
+    try:
+        stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, our_input)
+    except BaseException:
+        from_worker.close()
+        raise
+    forked = Forked(pid, code, stdin, stdout)
+    output.ended.add_done_callback(lambda _: forked.lost())
+    return forked
 
 
 class _Output(asyncio.StreamReaderProtocol):

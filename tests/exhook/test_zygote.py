@@ -51,6 +51,10 @@ def threads(pid: int) -> list[Path]:
     return list(Path(f"/proc/{pid}/task").iterdir())
 
 
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def pipes_of(pid: int) -> set[str]:
     return {target for one in descriptors(pid) if (target := str(one.readlink())).startswith("pipe:")}
 
@@ -90,6 +94,21 @@ class TestForking:
         worker.stdin.write(Settings(db=broken).model_dump_json().encode() + b"\n")
         assert "not an SQLite file" in answer(await first_line(worker))["failed"]
         assert await worker.wait() == 1
+
+    async def test_one_that_dies_before_anybody_heard_of_it_is_one_that_died(self, forking: Zygote) -> None:
+        """Both words are there at once where the supervisor was busy meanwhile."""
+        await forking.start()
+        await forking._there()
+        assert forking._process is not None
+        pid = forking._process.pid
+        before = len(descriptors(os.getpid()))
+        asked = asyncio.create_task(forking.fork("0"))
+        await asyncio.sleep(0)  # one turn of the loop, which sends the order; from then on it is busy
+        os.kill(until(lambda: children(pid))[0], SIGKILL)
+        until(lambda: not children(pid), what="its end told")
+        worker = await asked
+        assert await worker.wait() == -SIGKILL
+        await becomes(lambda: len(descriptors(os.getpid())) == before)
 
     async def test_workers_outlive_it_and_their_end_is_seen(self, filled: Store, forking: Zygote) -> None:
         left = await serving(forking, "0", settings_of(filled))
