@@ -4,6 +4,7 @@ Left as they are, the files of every worker that ever died would be added up at 
 """
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from exhook.logs import logger
 
 # The library's own classes for these files. They are not in its documentation; a test holds them to what they do here.
 
@@ -35,16 +38,25 @@ class Counted(MultiProcessCollector):
 def retire(pid: int, folder: Path | None = None) -> None:
     """Add what a process counted that is gone to what others did before, and take its files away.
 
-    `folder` is that where this process counts, if left out; nothing is done where it counts for itself.
+    `folder` is that where this process counts, if left out; nothing is done where it counts for itself. What cannot be
+    moved, for want of descriptors or room, stays and is counted where it is.
     """
     folder = folder or Path(os.environ.get(FOLDER_VARIABLE) or "/nowhere")
-    with _lock:
-        for file in sorted(folder.glob(f"*_{pid}.db")):
-            kind = file.name.removesuffix(f"_{pid}.db")
-            if not kind.startswith("gauge_live"):  # those tell of the living alone
-                with suppress(RuntimeError, ValueError):  # written in part when it died: the rest is lost
-                    _add(kind, file, folder / f"{kind}_{_RETIRED}.db")
-            file.unlink()
+    try:
+        with _lock:
+            _move(pid, folder)
+    except OSError as error:  # who retires a process starts another, which is worth more
+        logger.warning("what a process counted stays in files of its own", why=str(error))
+
+
+def _move(pid: int, folder: Path) -> None:
+    for file in sorted(folder.glob(f"*_{pid}.db")):
+        kind = file.name.removesuffix(f"_{pid}.db")
+        if not kind.startswith("gauge_live"):  # those tell of the living alone
+            # Written in part when it died: the rest is lost.
+            with suppress(RuntimeError, ValueError, LookupError, struct.error):
+                _add(kind, file, folder / f"{kind}_{_RETIRED}.db")
+        file.unlink()
 
 
 def _add(kind: str, file: Path, to: Path) -> None:

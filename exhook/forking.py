@@ -11,7 +11,7 @@ from io import FileIO
 from typing import Any, Final
 
 from exhook.counting_files import retire
-from exhook.logs import logger
+from exhook.logs import error_place, logger
 from exhook.offspring import UNKNOWN_CODE, Adopted, Offspring
 from exhook.spawning import START_SECONDS, answer, spawn
 
@@ -125,8 +125,9 @@ class Zygote:
             try:
                 async with self._one_at_a_time:
                     await self._there()
-            except OSError as failed:
-                logger.error("the process that forks workers did not start", why=str(failed))
+            except Exception as failed:  # noqa: BLE001 - as with workers: whatever it is, it may pass
+                why = str(failed) if isinstance(failed, OSError) else error_place(failed)
+                logger.error("the process that forks workers did not start", why=why)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ from exhook import metrics
 from exhook.counting_files import retire
 from exhook.faults import CannotStart
 from exhook.forking import Forked, Zygote
-from exhook.logs import logger
+from exhook.logs import error_place, logger
 from exhook.settings import Settings
 from exhook.spawning import answer, first_line, spawn
 from exhook.transport.h2.acceptor import Acceptor
@@ -79,22 +79,30 @@ class ServingProcess:
             code = await process.wait()
             if self._stopping:
                 return
-            metrics.DEATHS.labels(self.what).inc()
-            retire(process.pid)
             backoff = self._backoff(time.monotonic() - began)
-            self._died()
-            logger.error(f"{self.what} died; another takes its place", worker=self.name, exit_code=code)
-            if self.failed_starts >= LOOP_DEATHS:
-                logger.critical(
-                    f"{self.what} dies again and again", worker=self.name, times=self.failed_starts, next_try=backoff
-                )
-                self._on_loop(self)
+            try:
+                self._lost(process.pid, code, backoff)
+            except Exception as error:  # noqa: BLE001 - whatever it is, another shall take its place
+                logger.error("error after a death", worker=self.name, error=error_place(error))
             await asyncio.sleep(backoff)
             try:
                 await self.start()
-            except (CannotStart, OSError) as failed:
-                # OSError: no memory or no process to be had; whatever took the last worker may still be about.
-                logger.error(f"{self.what} did not start", worker=self.name, why=str(failed))
+            except Exception as failed:  # noqa: BLE001 - no memory, process or descriptor; whatever it is, it may pass
+                why = str(failed) if isinstance(failed, CannotStart | OSError) else error_place(failed)
+                logger.error(f"{self.what} did not start", worker=self.name, why=why)
+                await self._end()
+
+    def _lost(self, pid: int, code: int, backoff: float) -> None:
+        """It died by itself; it is tried again in `backoff` seconds."""
+        self._died()
+        logger.error(f"{self.what} died; another takes its place", worker=self.name, exit_code=code)
+        metrics.DEATHS.labels(self.what).inc()
+        retire(pid)
+        if self.failed_starts >= LOOP_DEATHS:
+            logger.critical(
+                f"{self.what} dies again and again", worker=self.name, times=self.failed_starts, next_try=backoff
+            )
+            self._on_loop(self)
 
     def _backoff(self, lived: float) -> float:
         """Seconds until the next one is started: none after a long life, more and more after short ones."""

@@ -57,12 +57,15 @@ class Supervisor:
         self._systemd = Systemd()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._lost: BaseException | None = None
+        """What ended that which the server cannot be without."""
 
     async def run(self, *, ready: Callable[["Supervisor"], None] = lambda _: None) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
             StoreUnavailable, SealError, InvalidPolicy, CannotStart: it could not start.
+            Exception: whatever ended what watches over its processes: whoever started the server starts another.
         """
         self._listen_to_signals()
         try:
@@ -90,6 +93,8 @@ class Supervisor:
             await self._stop()
             if self._held is not None:
                 self._held.close()
+        if self._lost is not None:
+            raise self._lost
         logger.info("stopped")
 
     async def _start_zygote(self) -> None:
@@ -175,11 +180,9 @@ class Supervisor:
             logger.info("embedded broker, for trying: MQTT 3.1.1 alone", address=f"127.0.0.1:{self.broker_port}")
 
     def _watch(self) -> None:
-        self._keep_doing(self._zygote.keep())
-        for worker in self._workers:
-            self._keep_doing(worker.keep())
-        if self._api:
-            self._keep_doing(self._api.keep())
+        keeping = [self._zygote.keep(), *(worker.keep() for worker in self._workers)]
+        for work in keeping if self._api is None else [*keeping, self._api.keep()]:
+            self._keep_doing(work).add_done_callback(self._end_with)
         self._keep_doing(self._broker.keep())
         self._keep_doing(Sweeper(self.settings.db, self._keys).run())
         if self._policy:
@@ -202,11 +205,18 @@ class Supervisor:
             self._enforcer = Enforcer(self.settings, self._keys)
             self._keep_doing(self._enforcer.run())
 
-    def _keep_doing(self, work: Coroutine[None, None, None]) -> None:
+    def _keep_doing(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(_report_failure)
         task.add_done_callback(self._tasks.discard)
         self._tasks.add(task)
+        return task
+
+    def _end_with(self, task: asyncio.Task[None]) -> None:
+        """Nobody replaces a process any more: better to end now, and be started again, than when it dies."""
+        if not task.cancelled() and (error := task.exception()):
+            self._lost = self._lost or error
+            self._stopping.set()
 
     def _loops(self, process: ServingProcess) -> None:
         """A process dies again and again: `exhook status` shall say so."""

@@ -1,14 +1,17 @@
 """What dead processes counted is kept in one set of files, and the sums stay as they are."""
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 from server_under_test import samples
 
+from exhook import counting_files
 from exhook.counting_files import FOLDER_VARIABLE, Counted, retire
 
 # A process of its own, since the library chooses where to count when it is loaded.
@@ -76,6 +79,21 @@ def test_what_was_written_in_part_does_not_stay(tmp_path: Path) -> None:
     retire(17, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["counter_retired.db"]
     assert sums(tmp_path) == {}
+
+
+def test_what_cannot_be_moved_stays_and_is_counted_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of descriptors, say: who retires a process is about to start another, which must not fail by it."""
+    pid = counted(tmp_path, 3)
+    before, files = sums(tmp_path), sorted(tmp_path.iterdir())
+
+    def none_left(_: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with structlog.testing.capture_logs() as lines, monkeypatch.context() as short:
+        short.setattr(counting_files, "MmapedDict", none_left)
+        retire(pid, tmp_path)
+    assert [line["event"] for line in lines] == ["what a process counted stays in files of its own"]
+    assert (sums(tmp_path), sorted(tmp_path.iterdir())) == (before, files)
 
 
 def test_where_a_process_counts_for_itself_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

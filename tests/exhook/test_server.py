@@ -17,11 +17,13 @@ import structlog
 from server_under_test import HOST, PATIENCE, Asker, Line, Server, becomes, port_of, until
 from worker_under_test import CARRIERS, INSTANCE, Serve, Store, identity, permission
 
+from exhook import processes
 from exhook import worker as worker_module
 from exhook.demo.clients import MqttClient
 from exhook.demo.script import Login
 from exhook.forking import Forked, Zygote
 from exhook.processes import WorkerProcess
+from exhook.server import Supervisor
 from exhook.settings import Settings
 from store.database import Database
 from store.records import SignMode
@@ -218,25 +220,32 @@ OTHER = "mqtt-other"
 TENANT = '[[listeners]]\nname = "{0}"\ncluster = "mqtt-{0}"\ninstance = "mqtt-{0}"\n'
 
 
-async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
-    filled: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOMEM, "Cannot allocate memory"), KeyError(7)], ids=["foreseen", "unforeseen"]
+)
+async def test_a_worker_is_tried_again_until_it_starts(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     """What took the last one may keep the next one from starting: that must not be the end of it."""
     zygote = Zygote()
     worker, fork = WorkerProcess("0", Settings(db=filled.path, listen=f"{HOST}:0", carrier="h2"), zygote), zygote.fork
     failures: list[str] = []
 
-    async def short_of_memory(name: str, sockets: socket.socket | None = None) -> Forked:
+    async def fails_twice(name: str, sockets: socket.socket | None = None) -> Forked:
         if len(failures) < 2:
             failures.append(name)
-            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            raise failure
         return await fork(name, sockets)
+
+    def out_of_descriptors(_: int) -> None:
+        raise failure
 
     await worker.start()
     first = worker.pid
     assert first is not None
     keeping = asyncio.create_task(worker.keep())
-    monkeypatch.setattr(zygote, "fork", short_of_memory)
+    monkeypatch.setattr(zygote, "fork", fails_twice)
+    monkeypatch.setattr(processes, "retire", out_of_descriptors)
     os.kill(first, SIGKILL)
     try:
         await becomes(lambda: worker.pid != first)
@@ -245,6 +254,21 @@ async def test_a_worker_is_tried_again_until_there_is_memory_for_it(
         keeping.cancel()
         await worker.stop(0)
         await zygote.stop()
+
+
+async def test_a_server_that_cannot_replace_its_processes_any_more_ends(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever started it starts another; one that went on would be there without workers some day."""
+
+    async def fail(_: WorkerProcess) -> None:
+        raise KeyError(7)
+
+    monkeypatch.setattr(WorkerProcess, "keep", fail)
+    settings = Settings(db=filled.path, listen=f"{HOST}:0", workers=1, drain_seconds=0.1)
+    with structlog.testing.capture_logs() as lines, pytest.raises(KeyError):
+        await Supervisor(settings, lambda: settings).run()
+    assert [line["error"] for line in lines if line["event"] == "a part of the server ended"]
 
 
 class TestReload:

@@ -16,6 +16,7 @@ import structlog
 from server_under_test import HOST, Asker, Server, becomes, until
 from worker_under_test import CARRIERS, Store, identity
 
+from exhook import forking as forking_module
 from exhook import processes, zygote
 from exhook.forking import Forked, Zygote
 from exhook.processes import LOOP_DEATHS, ServingProcess, WorkerProcess
@@ -175,6 +176,33 @@ class TestForking:
         with pytest.raises(BlockingIOError):
             await forking.fork("0")
         assert len(descriptors(os.getpid())) == before
+
+
+async def test_it_is_tried_again_whatever_kept_it_from_starting(
+    forking: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, failures = forking.start, iter((KeyError(7), OSError(errno.EMFILE, "Too many open files")))
+
+    async def fails_twice() -> None:
+        for failure in failures:
+            raise failure
+        await start()
+
+    await start()
+    first = forking._process
+    assert first is not None
+    monkeypatch.setattr(forking_module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(forking, "start", fails_twice)
+    keeping = asyncio.create_task(forking.keep())
+    try:
+        with structlog.testing.capture_logs() as lines:
+            first.kill()
+            await becomes(lambda: forking._process is not first)
+        whys = [line["why"] for line in lines if line["event"] == "the process that forks workers did not start"]
+        assert whys[0].startswith("KeyError at ")
+        assert "Too many open files" in whys[1]
+    finally:
+        keeping.cancel()
 
 
 async def test_a_loop_of_failed_starts_is_told_and_ends_by_itself(
