@@ -183,6 +183,58 @@ class TestReplacement:
 
 
 @pytest.fixture
+async def short(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Acceptor]:
+    """It holds no more than four."""
+    monkeypatch.setattr(acceptor_module, "_MOST_HELD", 4)
+    one = Acceptor((f"{HOST}:0",), ("0",))
+    yield one
+    one.close()
+
+
+async def is_let_go(peer: socket.socket) -> bool:
+    peer.settimeout(5)
+    return await asyncio.to_thread(peer.recv, 1) == b""
+
+
+class TestWaiting:
+    """Where no worker comes at all."""
+
+    async def test_no_more_wait_than_there_is_room_for(self, short: Acceptor) -> None:
+        port = short.start()
+        first = await connect(port, 4)
+        await becomes(lambda: len(short._waiting) == 4)
+        (fifth,) = await connect(port, 1)
+        assert await is_let_go(fifth)
+        late = Taker(short, "0")
+        await becomes(lambda: len(late.taken) == 4)
+        assert not short._waiting
+        late.leave()
+        close(*first, fifth)
+
+    async def test_who_has_gone_makes_room(self, short: Acceptor) -> None:
+        """Whether it has said something before or not."""
+        port = short.start()
+        first = await connect(port, 4)
+        first[0].sendall(b"PRI")
+        await becomes(lambda: len(short._waiting) == 4)
+        close(*first[:3])
+        second = await connect(port, 3)
+        late = Taker(short, "0")
+        await becomes(lambda: len(late.taken) == 4)
+        assert {one.getpeername() for one in late.taken} == {one.getsockname() for one in (first[3], *second)}
+        late.leave()
+        close(first[3], *second)
+
+    async def test_nobody_waits_for_ever(self, short: Acceptor, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(acceptor_module, "_HELD_SECONDS", 0.1)
+        peers = await connect(short.start(), 3)
+        assert all([await is_let_go(peer) for peer in peers])
+        assert not short._waiting
+        assert not short._seats["0"].held
+        close(*peers)
+
+
+@pytest.fixture
 def filled(store: Store) -> Store:
     store.put(identity("alice", b"right"))
     return store

@@ -5,6 +5,8 @@ spread. The kernel's way (SO_REUSEPORT) leaves one of two workers idle for weeks
 """
 
 import asyncio
+import resource
+import select
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -23,6 +25,12 @@ _FIRST_SECONDS: Final = 10.0
 """How long those who come before all workers are there wait, so that not all go to the first."""
 _REPLACEMENT_SECONDS: Final = 3.0
 """How long the connections of a worker that died wait, at most, for the one that takes its place."""
+_HELD_SECONDS: Final = 10.0
+"""How long a connection waits at most, where no worker comes at all: whoever made it may as well come again."""
+_MOST_HELD: Final = 1024
+_HELD_SHARE: Final = 4
+"""No more than one of so many of this process's descriptors, which needs some to start workers."""
+_GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux alone
 
 
 @dataclass
@@ -38,6 +46,8 @@ class _Seat:
     """Until when somebody who is not there may still come, in seconds of `time.monotonic`."""
     held: list[socket.socket] = field(default_factory=list)
     """Connections that wait for whoever comes."""
+    again: asyncio.TimerHandle | None = None
+    """When they are looked at again."""
 
     @property
     def load(self) -> int:
@@ -53,6 +63,9 @@ class Acceptor:
         self._listeners: list[Listener] = []
         self._seats = {name: _Seat(name, expected_until=monotonic() + _FIRST_SECONDS) for name in names}
         self._turn = 0
+        self._waiting: dict[socket.socket, asyncio.TimerHandle] = {}
+        """All that are held, and when each of them is let go."""
+        self._most = min(_MOST_HELD, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _HELD_SHARE)
 
     def start(self) -> int:
         """Take the addresses; who connects waits for the first worker. The port of the first address.
@@ -97,9 +110,10 @@ class Acceptor:
         self._listeners.clear()
         for seat in self._seats.values():
             self._leave(seat)
-            for connected in seat.held:
-                connected.close()
-            seat.held.clear()
+            if seat.again:
+                seat.again.cancel()
+        for connected in tuple(self._waiting):
+            self._let_go(connected)
 
     def _spread(self, connected: socket.socket) -> None:
         for seat in self._seats.values():
@@ -112,12 +126,47 @@ class Acceptor:
         self._turn += 1
         seat.turn = self._turn
         if seat.channel is None or not self._hand(seat, seat.channel, connected):
-            seat.held.append(connected)
-            asyncio.get_running_loop().call_later(_REPLACEMENT_SECONDS, self._late, seat)
+            self._hold(seat, connected)
+
+    def _hold(self, seat: _Seat, connected: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if connected not in self._waiting:
+            if len(self._waiting) >= self._most:
+                self._let_go_who_is_gone()
+            if len(self._waiting) >= self._most:
+                connected.close()
+                return
+            self._waiting[connected] = loop.call_later(_HELD_SECONDS, self._let_go, connected)
+        seat.held.append(connected)
+        seat.again = seat.again or loop.call_later(_REPLACEMENT_SECONDS, self._late, seat)
+
+    def _let_go(self, connected: socket.socket) -> None:
+        self._waiting.pop(connected).cancel()
+        for seat in self._seats.values():
+            if connected in seat.held:
+                seat.held.remove(connected)
+        connected.close()
+
+    def _let_go_who_is_gone(self) -> None:
+        """A peer that comes and goes again and again must not take all descriptors while nobody serves it."""
+        held = {connected.fileno(): connected for connected in self._waiting}
+        poll = select.poll()
+        for number in held:
+            poll.register(number, _GONE)
+        for number, events in poll.poll(0):
+            if events & _GONE:
+                self._let_go(held[number])
 
     def _late(self, seat: _Seat) -> None:
-        if seat.held and any(other.channel for other in self._seats.values()):
+        if seat.again:
+            seat.again.cancel()
+            seat.again = None
+        if not seat.held:
+            return
+        if any(other.channel for other in self._seats.values()):
             self._spread_held(seat)
+        else:
+            seat.again = asyncio.get_running_loop().call_later(_REPLACEMENT_SECONDS, self._late, seat)
 
     def _spread_held(self, seat: _Seat) -> None:
         held, seat.held = seat.held, []
@@ -133,6 +182,8 @@ class Acceptor:
             self.lost(seat.name)
             return False
         seat.connections += 1
+        if waited := self._waiting.pop(connected, None):
+            waited.cancel()
         connected.close()
         return True
 
