@@ -5,6 +5,7 @@ import socket
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from exhook import metrics
@@ -20,6 +21,8 @@ _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 5.0
 _STEADY_SECONDS: Final = 10.0
 """A process that lived this long was no failed start: the next one comes at once."""
+_DRAINED_SECONDS: Final = 2.0
+"""How much longer than `drain_seconds` a process may take to end."""
 _HOPELESS: Final = 3
 """So many failed starts on end, and connections no longer wait for the next one."""
 LOOP_DEATHS: Final = 5
@@ -126,7 +129,7 @@ class ServingProcess:
         if process.stdin:
             process.stdin.close()
         try:
-            async with asyncio.timeout(grace + 2.0):
+            async with asyncio.timeout(grace + _DRAINED_SECONDS):
                 await process.wait()
         except TimeoutError:
             logger.warning(f"{self.what} did not drain in time; ended", worker=self.name)
@@ -171,8 +174,18 @@ class WorkerProcess(ServingProcess):
 
     def _serves(self) -> None:
         if self._acceptor and self._channel:
-            self._acceptor.seat(self.name, self._channel)
+            self._acceptor.seat(self.name, self._channel, partial(self._left, self._process))
             self._channel = None
+
+    def _left(self, process: Process | Forked | None) -> None:
+        """It takes no connections any more: it is about to end, or serves nobody and never will."""
+        wait = self.settings.drain_seconds + _DRAINED_SECONDS
+        asyncio.get_running_loop().call_later(wait, self._end_who_serves_nobody, process)
+
+    def _end_who_serves_nobody(self, process: Process | Forked | None) -> None:
+        if process and process.returncode is None and not self._stopping:
+            logger.error("worker takes no connections; ended", worker=self.name)
+            process.kill()
 
     def _died(self) -> None:
         if self._acceptor:

@@ -1,6 +1,7 @@
 """One process accepts and hands out: evenly, and to who is there; nobody is lost while a worker is replaced."""
 
 import asyncio
+import errno
 import os
 import socket
 import time
@@ -9,11 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Any
 
 import pytest
 from server_under_test import HOST, Asker, Server, becomes, until
 from worker_under_test import Store, identity
 
+from exhook import processes
+from exhook.forking import Zygote
+from exhook.processes import WorkerProcess
+from exhook.settings import Settings
 from exhook.transport.h2 import acceptor as acceptor_module
 from exhook.transport.h2.acceptor import Acceptor, Intake
 
@@ -23,12 +29,13 @@ H2 = ("--carrier", "h2")
 class Taker:
     """A worker's end."""
 
-    def __init__(self, acceptor: Acceptor, name: str) -> None:
+    def __init__(self, acceptor: Acceptor, name: str, left: list[str] | None = None) -> None:
+        """Its name is added to `left` when the acceptor tells that it has left."""
         ours, theirs = socket.socketpair()
         self.taken: list[socket.socket] = []
         self.intake = Intake(theirs)
         self.intake.start(self.taken.append)
-        acceptor.seat(name, ours)
+        acceptor.seat(name, ours, lambda: None if left is None else left.append(name))
 
     def close_one(self) -> None:
         self.taken.pop().close()
@@ -180,6 +187,73 @@ class TestReplacement:
         await becomes(lambda: len(late.taken) == 3)
         late.leave()
         close(*peers)
+
+
+class TestChannels:
+    async def test_what_passes_costs_no_worker_its_place(
+        self, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The kernel says so where a user has too many sockets on their way."""
+        monkeypatch.setattr(acceptor_module, "_REPLACEMENT_SECONDS", 0.02)
+        send, failures = socket.send_fds, iter(range(40))
+
+        def crowded(*arguments: Any) -> int:
+            if next(failures, None) is not None:
+                raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+            return send(*arguments)
+
+        monkeypatch.setattr(socket, "send_fds", crowded)
+        port = acceptor.start()
+        left: list[str] = []
+        takers = [Taker(acceptor, name, left) for name in "012"]
+        peers = await connect(port, 9)
+        await becomes(lambda: sum(len(taker.taken) for taker in takers) == 9)
+        assert not left
+        assert next(failures, None) is None
+        for taker in takers:
+            taker.leave()
+        await becomes(lambda: sorted(left) == ["0", "1", "2"])
+        close(*peers)
+
+    async def test_one_that_waits_wakes_as_often_as_many(
+        self, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(acceptor_module, "_REPLACEMENT_SECONDS", 0.02)
+        sent: list[float] = []
+
+        def crowded(*_: Any) -> int:
+            sent.append(time.monotonic())
+            raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+
+        monkeypatch.setattr(socket, "send_fds", crowded)
+        taker = Taker(acceptor, "0")
+        peers = await connect(acceptor.start(), 8)
+        await becomes(lambda: len(acceptor._waiting) == 8)
+        sent.clear()
+        await asyncio.sleep(0.2)
+        assert len(sent) <= 3 * 10 * 8  # each seat's timer tries all that it holds, and others get them
+        taker.leave()
+        close(*peers)
+
+    async def test_a_worker_that_lives_and_is_lost_is_replaced(
+        self, filled: Store, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It would serve nobody, and nobody would know."""
+        monkeypatch.setattr(processes, "_DRAINED_SECONDS", 0.0)
+        settings = Settings(db=filled.path, listen=f"{HOST}:0", drain_seconds=0.1, carrier="h2")
+        zygote = Zygote()
+        worker = WorkerProcess("0", settings, zygote, acceptor)
+        await worker.start()
+        keeping = asyncio.create_task(worker.keep())
+        try:
+            first, channel = worker.pid, acceptor._seats["0"].channel
+            assert channel is not None
+            channel.shutdown(socket.SHUT_RDWR)
+            await becomes(lambda: worker.pid != first and acceptor._seats["0"].channel is not None)
+        finally:
+            keeping.cancel()
+            await worker.stop(0)
+            await zygote.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ spread. The kernel's way (SO_REUSEPORT) leaves one of two workers idle for weeks
 """
 
 import asyncio
+import errno
 import resource
 import select
 import socket
@@ -30,6 +31,8 @@ _HELD_SECONDS: Final = 10.0
 _MOST_HELD: Final = 1024
 _HELD_SHARE: Final = 4
 """No more than one of so many of this process's descriptors, which needs some to start workers."""
+_BROKEN: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF})
+"""What says that nobody is at the other end of a channel."""
 _GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux alone
 
 
@@ -39,6 +42,8 @@ class _Seat:
 
     name: str
     channel: socket.socket | None = None
+    left: Callable[[], None] = lambda: None
+    """Whom to tell when the channel breaks."""
     connections: int = 0
     turn: int = 0
     """When it was last given one: of two that have equally many, the other is next."""
@@ -81,12 +86,16 @@ class Acceptor:
             raise
         return self._listeners[0].port
 
-    def seat(self, name: str, channel: socket.socket) -> None:
-        """A worker is ready; `channel` is our end of the pair of sockets whose other end is its own."""
+    def seat(self, name: str, channel: socket.socket, left: Callable[[], None] = lambda: None) -> None:
+        """A worker is ready; `channel` is our end of the pair of sockets whose other end is its own.
+
+        `left` is called once it takes no connections any more: it drains, is dead, or is lost to us.
+        """
         seat = self._seats[name]
         self._leave(seat)
         channel.setblocking(False)
         seat.channel = channel
+        seat.left = left
         asyncio.get_running_loop().add_reader(channel, self._hear, seat, channel)
         for other in self._seats.values():
             if other.channel is None and other.expected_until <= monotonic():
@@ -176,10 +185,10 @@ class Acceptor:
     def _hand(self, seat: _Seat, channel: socket.socket, connected: socket.socket) -> bool:
         try:
             socket.send_fds(channel, [HANDED], [connected.fileno()])
-        except BlockingIOError:
-            return False  # it does not even take sockets: it will, or others do in a while
-        except OSError:
-            self.lost(seat.name)
+        except OSError as error:
+            # Any other passes: it does not even take sockets, or too many are on their way.
+            if error.errno in _BROKEN:
+                self._broken(seat)
             return False
         seat.connections += 1
         if waited := self._waiting.pop(connected, None):
@@ -190,16 +199,20 @@ class Acceptor:
     def _hear(self, seat: _Seat, channel: socket.socket) -> None:
         try:
             closed = channel.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
+        except OSError as error:
+            if error.errno not in _BROKEN:
+                return
             closed = b""
         if seat.channel is not channel:
             return
         if closed:
             seat.connections -= len(closed)
         else:
-            self.lost(seat.name)
+            self._broken(seat)
+
+    def _broken(self, seat: _Seat) -> None:
+        self.lost(seat.name)
+        seat.left()
 
     def _leave(self, seat: _Seat) -> None:
         if seat.channel is not None:
@@ -235,9 +248,9 @@ class Intake:
         for _ in range(_AT_ONCE):
             try:
                 handed, descriptors, _flags, _address = socket.recv_fds(self._channel, 1, 1)
-            except BlockingIOError:
-                return
-            except OSError:
+            except OSError as error:
+                if error.errno not in _BROKEN:
+                    return
                 handed, descriptors = b"", []
             if not handed:
                 asyncio.get_running_loop().remove_reader(self._channel)
