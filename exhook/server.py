@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from exhook import metrics_port
 from exhook.carriers import addresses
 from exhook.certificate_watch import watches
+from exhook.descriptors import take_what_is_allowed
 from exhook.faults import CannotStart
 from exhook.forking import Zygote
 from exhook.logs import configure, error_place, logger
@@ -68,6 +69,7 @@ class Supervisor:
             Exception: whatever ended what watches over its processes: whoever started the server starts another.
         """
         self._listen_to_signals()
+        take_what_is_allowed()
         try:
             await self._start_zygote()
             self._prepare_store()

@@ -20,6 +20,7 @@ from exhook.carriers import make_carrier, take_on
 from exhook.child import lines, say
 from exhook.decider import Decider
 from exhook.denials import Noted, write
+from exhook.descriptors import take_what_is_allowed
 from exhook.hashing import HashingPool
 from exhook.health import Health
 from exhook.hooks import Hooks
@@ -185,6 +186,7 @@ def main() -> int:
 
 def run(name: str, sockets: int | None = None) -> int:
     """Run one worker until standard input ends or SIGTERM comes; the exit code."""
+    take_what_is_allowed()
     # Cached views make no cycles, and a full collection over all of them stops the worker for half a second or more.
     gc.set_threshold(700, 10, 1_000_000)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides

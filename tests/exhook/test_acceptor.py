@@ -3,11 +3,12 @@
 import asyncio
 import errno
 import os
+import resource
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -34,8 +35,12 @@ class Taker:
         ours, theirs = socket.socketpair()
         self.taken: list[socket.socket] = []
         self.intake = Intake(theirs)
-        self.intake.start(self.taken.append)
+        self.missed = 0
+        self.intake.start(self.taken.append, self._miss)
         acceptor.seat(name, ours, lambda: None if left is None else left.append(name))
+
+    def _miss(self) -> None:
+        self.missed += 1
 
     def close_one(self) -> None:
         self.taken.pop().close()
@@ -56,6 +61,19 @@ async def acceptor() -> AsyncIterator[Acceptor]:
 
 async def connect(port: int, count: int) -> list[socket.socket]:
     return [await asyncio.to_thread(socket.create_connection, (HOST, port)) for _ in range(count)]
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """This process has as many as it may have."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def close(*sockets: socket.socket) -> None:
@@ -190,6 +208,25 @@ class TestReplacement:
 
 
 class TestChannels:
+    async def test_what_a_worker_has_no_descriptor_for_is_closed_and_not_counted(self, acceptor: Acceptor) -> None:
+        port = acceptor.start()
+        taker, other = Taker(acceptor, "0"), Taker(acceptor, "1")
+        acceptor.lost("2", back=False)
+        peers = await connect(port, 4)
+        await becomes(lambda: (len(taker.taken), len(other.taken)) == (2, 2))
+        with socket.create_connection((HOST, port)) as peer:
+            await becomes(lambda: len(taker.taken) == 3)
+            ours = acceptor._seats["0"].channel
+            assert ours is not None
+            with no_more_descriptors():
+                socket.send_fds(ours, [b"+"], [peer.fileno()])
+                acceptor._seats["0"].connections += 1
+                await becomes(lambda: taker.missed == 1)
+            await becomes(lambda: acceptor._seats["0"].connections == 3)
+        for one in (taker, other):
+            one.leave()
+        close(*peers)
+
     async def test_what_passes_costs_no_worker_its_place(
         self, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
     ) -> None:

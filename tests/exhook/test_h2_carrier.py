@@ -14,6 +14,7 @@ import pytest
 from certificates_under_test import DAY, Authority, Pair
 from grpc import aio
 from server_under_test import becomes
+from test_acceptor import no_more_descriptors
 from test_hostile import raw
 
 from exhook.transport import certificates as certificates_module
@@ -346,3 +347,15 @@ class TestLimits:
             assert await asyncio.to_thread(ours.recv, 10) == b"-"
             await carrier.stop(0.1)
             assert await asyncio.to_thread(ours.recv, 10) == b""
+
+    async def test_a_socket_that_there_is_no_descriptor_for_is_a_connection_too_many(self) -> None:
+        ours, theirs = socket.socketpair()
+        breaches: list[Breach] = []
+        carrier = H2Carrier(Echo(), (), Limits(), notices=Notices(breach=breaches.append), intake=Intake(theirs))
+        await carrier.start()
+        with ours:
+            with no_more_descriptors():
+                socket.send_fds(ours, [b"+"], [ours.fileno()])
+                await becomes(lambda: breaches == [Breach.CONNECTIONS])
+            assert ours.recv(10) == b"-"
+            await carrier.stop(0.0)

@@ -70,7 +70,9 @@ class Acceptor:
         self._turn = 0
         self._waiting: dict[socket.socket, asyncio.TimerHandle] = {}
         """All that are held, and when each of them is let go."""
-        self._most = min(_MOST_HELD, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _HELD_SHARE)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        unlimited = descriptors == resource.RLIM_INFINITY
+        self._most = _MOST_HELD if unlimited else min(_MOST_HELD, descriptors // _HELD_SHARE)
 
     def start(self) -> int:
         """Take the addresses; who connects waits for the first worker. The port of the first address.
@@ -229,9 +231,12 @@ class Intake:
         self._channel = channel
         self._channel.setblocking(False)
 
-    def start(self, take: Callable[[socket.socket], None]) -> None:
-        """Give each socket to `take`, in the running event loop."""
-        asyncio.get_running_loop().add_reader(self._channel, self._receive, take)
+    def start(self, take: Callable[[socket.socket], None], missed: Callable[[], None]) -> None:
+        """Give each socket to `take`, in the running event loop.
+
+        `missed` is called for each that was handed over, and is closed, since this process had no descriptor left.
+        """
+        asyncio.get_running_loop().add_reader(self._channel, self._receive, take, missed)
 
     def closed(self) -> None:
         """One of them is closed."""
@@ -244,7 +249,7 @@ class Intake:
         asyncio.get_running_loop().remove_reader(self._channel)
         self._channel.close()
 
-    def _receive(self, take: Callable[[socket.socket], None]) -> None:
+    def _receive(self, take: Callable[[socket.socket], None], missed: Callable[[], None]) -> None:
         for _ in range(_AT_ONCE):
             try:
                 handed, descriptors, _flags, _address = socket.recv_fds(self._channel, 1, 1)
@@ -255,6 +260,9 @@ class Intake:
             if not handed:
                 asyncio.get_running_loop().remove_reader(self._channel)
                 return
+            if not descriptors:
+                self.closed()
+                missed()
             for descriptor in descriptors:
                 connected = socket.socket(fileno=descriptor)
                 connected.setblocking(False)

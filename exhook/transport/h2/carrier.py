@@ -63,7 +63,7 @@ class H2Carrier:
             self._close_listeners()
             raise OSError(f"{address}: cannot listen there ({error.strerror or error})") from None
         if self._intake:
-            self._intake.start(self.take)
+            self._intake.start(self.take, self._missed)
         self._tick()
         return self._listeners[0].port if self._listeners else 0
 
@@ -142,6 +142,9 @@ class H2Carrier:
         self._notices.connections(len(self._connections))
         self._released()
         self._changed.set()
+
+    def _missed(self) -> None:
+        self._notices.breach(Breach.CONNECTIONS)
 
     def _released(self) -> None:
         if self._intake:
