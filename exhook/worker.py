@@ -73,11 +73,15 @@ class Worker:
         self.tails = Tails(settings.db, on_dropped=metrics.TAIL_DROPPED.inc)
         self.hooks = Hooks(self.decider, decision_log(settings), self.tails, clock=clock)
         self.healthy = True
+        """Whether it sees commits."""
+        self._sound = True
+        """Whether the last look for them, and all that goes with it, went well."""
+        self._reported = self._looked = 0.0
         bridge = Bridge(self.decider, self._runtime.workers, clock)
-        services = Services(self.hooks, bridge, Health(lambda: self.healthy))
+        services = Services(self.hooks, bridge, Health(lambda: self.healthy and self._sound))
         self.carrier = make_carrier(settings, services, sockets=sockets)
         self._following: asyncio.Task[None] | None = None
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="denials")
+        self._writing = _one_thread()
         self._written: Future[None] | None = None
         self._counted = (0, 0)
 
@@ -113,24 +117,38 @@ class Worker:
 
     async def _follow(self) -> None:
         """Take notice of commits, and say by which revision this process decides."""
-        reported = looked = 0.0
         loop = asyncio.get_running_loop()
         while True:
-            moved = self._poll()
-            metrics.write()
-            if moved or loop.time() - reported >= REPORT_SECONDS:
-                reported = loop.time()
-                self._report()
-                self._write_denials()
-            if loop.time() - looked >= LOOK_SECONDS:
-                looked = loop.time()
-                self.tails.look()
+            try:
+                self._look(loop.time())
+            except Exception as error:  # noqa: BLE001 - whatever it is, commits are followed: what is revoked must end
+                if self._sound:
+                    logger.error("error while commits are followed", error=error_place(error))
+                self._sound = False
+            else:
+                self._sound = True
             await asyncio.sleep(self.settings.poll_ms / 1000)
+
+    def _look(self, now: float) -> None:
+        if self._poll() or now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            self._report()
+            self._write_denials()
+        metrics.write()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self.tails.look()
 
     def _write_denials(self) -> None:
         # While a slow disk writes the last ones, no more are taken: what is noted is bounded, what waits is not.
-        if (self._written is None or self._written.done()) and (noted := self.hooks.denials.take()):
+        if not (self._written is None or self._written.done()) or not (noted := self.hooks.denials.take()):
+            return
+        try:
             self._written = self._writing.submit(self._write, noted)
+        except RuntimeError as error:  # no thread is to be had, and what was submitted would wait for one without bound
+            self._writing = _one_thread()
+            metrics.DENIALS_DROPPED.inc(len(noted))
+            logger.warning("denials not kept for `exhook why`", why=error_place(error), denials=len(noted))
 
     def _write(self, noted: list[Noted]) -> None:
         """In a thread of its own: a slow disk holds up no answer."""
@@ -149,13 +167,13 @@ class Worker:
         metrics.HASHING.labels(self.name).set(self.hashing.waiting)
 
     def _report(self) -> None:
-        self._count()
         try:
+            self._runtime.report(self.name, os.getpid(), self.reader.revision, self._clock())
             metrics.REVISION.labels(self.name).set(self.reader.revision)
             metrics.COMMITTED.set(self.reader.committed_at() / 1000)
-            self._runtime.report(self.name, os.getpid(), self.reader.revision, self._clock())
         except Exception as error:  # noqa: BLE001 - whatever it is, commits are followed
             logger.warning("runtime file unavailable", why=_said(error))
+        self._count()
 
     def _poll(self) -> bool:
         try:
@@ -169,6 +187,10 @@ class Worker:
             logger.info("store available again", revision=self.reader.revision)
         self.healthy = True
         return moved
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="denials")
 
 
 def _said(error: Exception) -> str:

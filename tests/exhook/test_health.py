@@ -1,5 +1,6 @@
 """The gRPC health service, asked as an orchestrator's probe asks it."""
 
+import threading
 from collections.abc import Iterator
 
 import grpc
@@ -7,9 +8,11 @@ import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server_under_test import PATIENCE, Asker, Server, becomes, failed, until
-from worker_under_test import CARRIERS, Serve, Store, identity, instance
+from worker_under_test import CARRIERS, Serve, Served, Store, identity, instance
 
+from exhook import metrics
 from exhook.transport.call import Status
+from store.runtime import Runtime
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -114,3 +117,62 @@ async def test_an_error_that_nobody_foresaw_does_not_end_the_watch_for_commits(
         assert "canary" not in repr(lines)
         store.put(identity("alice", b"right"))
         await becomes(lambda: served.authenticate("c", "alice", b"right"))
+
+
+async def test_what_goes_with_the_watch_for_commits_does_not_end_it(
+    store: Store, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is revoked must end, whatever else this process cannot do."""
+    store.put(identity("alice", b"right"))
+    async with serve(decisions="none") as served:
+        stub = health_pb2_grpc.HealthStub(served.channel)
+
+        async def is_now(status: int) -> bool:
+            return bool((await stub.Check(health_pb2.HealthCheckRequest())).status == status)
+
+        def fail() -> None:
+            raise RuntimeError("canary")
+
+        assert await served.authenticate("c", "alice", b"right")
+        with structlog.testing.capture_logs() as lines, monkeypatch.context() as broken:
+            broken.setattr(served.worker, "_count", fail)
+            broken.setattr(served.worker.tails, "look", fail)
+            broken.setattr(metrics, "write", fail)
+            await becomes(lambda: is_now(NOT_SERVING))
+            store.remove(identity("alice", b"right"))
+            await becomes(lambda: not_let_in(served))
+            with Runtime.open(store.path) as runtime:
+                revision = served.worker.reader.revision
+                await becomes(lambda: [one.revision for one in runtime.workers()] == [revision])
+        await becomes(lambda: is_now(SERVING))
+        assert [line["event"] for line in lines] == ["error while commits are followed"]
+        assert "canary" not in repr(lines)
+
+
+async def test_denials_that_no_thread_is_there_for_cost_no_more_than_themselves(
+    store: Store, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, failures = threading.Thread.start, iter("1")
+
+    def none_is_there(thread: threading.Thread) -> None:
+        if thread.name.startswith("denials") and next(failures, None):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", none_is_there)
+    store.put(identity("alice", b"right"))
+    before = metrics.DENIALS_DROPPED._value.get()
+    async with serve(decisions="none") as served:
+        with structlog.testing.capture_logs() as lines:
+            assert not await served.authenticate("c", "alice", b"wrong")
+            await becomes(lambda: [line["event"] for line in lines] == ["denials not kept for `exhook why`"])
+            store.remove(identity("alice", b"right"))
+            await becomes(lambda: not_let_in(served))
+        assert served.worker.healthy
+    assert metrics.DENIALS_DROPPED._value.get() == before + 1
+    with Runtime.open(store.path) as runtime:
+        assert {one.reason for one in runtime.denials_of("c")} == {"unknown_identity"}
+
+
+async def not_let_in(served: Served) -> bool:
+    return not await served.authenticate("c", "alice", b"right")
