@@ -36,10 +36,14 @@ _KINDS: Final = {
 class Bridge:
     """Answers `Changes`. Any worker may be asked: each tells of what all of them decide by."""
 
-    def __init__(self, decider: Decider, workers: Callable[[], Iterable[Worker]], clock: Clock) -> None:
+    def __init__(
+        self, decider: Decider, workers: Callable[[], Iterable[Worker]], clock: Clock, *, look: Callable[[], object]
+    ) -> None:
+        """`look` takes notice of commits, as far as there are any; it raises nothing."""
         self._decider = decider
         self._workers = workers
         self._clock = clock
+        self._look = look
 
     @property
     def paths(self) -> frozenset[str]:
@@ -63,6 +67,10 @@ class Bridge:
 
     def _changes(self, request: wire.ChangesRequest) -> wire.ChangesResponse:
         reader = self._decider.reader
+        if request.since > reader.revision:
+            # Another worker told of it while this one was held up. Without a look, it would be as if the store were
+            # an older one, and everyone would be ended.
+            self._look()
         sysdescr = MOSQUITTO_CERTIFICATES if request.certificate else MOSQUITTO
         instance = self._decider.listener(Origin(0, "", request.instance, sysdescr)).instance
         # With the instance: a listener that comes to stand for another is like another store.
@@ -79,10 +87,13 @@ class Bridge:
         return _told(store, until, reader.losses(request.since, until, self._clock()), instance)
 
     def _in_force(self, revision: int) -> int:
-        """The revision by which every worker decides: whoever is ended comes back at once, maybe to another one."""
+        """The revision by which every worker decides, this one by `revision`.
+
+        Whoever is ended comes back at once, maybe to another one.
+        """
         try:
             since = self._clock() - SILENT_MS
-            return min([worker.revision for worker in self._workers() if worker.at >= since], default=revision)
+            return min([revision, *(worker.revision for worker in self._workers() if worker.at >= since)])
         except StoreUnavailable as error:
             logger.warning("runtime file unavailable", why=str(error))
             return revision

@@ -77,7 +77,7 @@ class Worker:
         self._sound = True
         """Whether the last look for them, and all that goes with it, went well."""
         self._reported = self._looked = 0.0
-        bridge = Bridge(self.decider, self._runtime.workers, clock)
+        bridge = Bridge(self.decider, self._runtime.workers, clock, look=self._look_early)
         services = Services(self.hooks, bridge, Health(lambda: self.healthy and self._sound))
         self.carrier = make_carrier(settings, services, sockets=sockets)
         self._following: asyncio.Task[None] | None = None
@@ -138,6 +138,11 @@ class Worker:
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self.tails.look()
+
+    def _look_early(self) -> None:
+        """For a call that tells of a commit which this process has not seen; reported at the next look."""
+        if self._poll():
+            self._reported = -REPORT_SECONDS
 
     def _write_denials(self) -> None:
         # While a slow disk writes the last ones, no more are taken: what is noted is bounded, what waits is not.

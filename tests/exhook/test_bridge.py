@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from server_under_test import becomes
 from worker_under_test import INSTANCE, Serve, Served, Store, identity, permission
 
 from exhook.bridge import CHANGES, MAX_LOSSES
@@ -105,6 +106,38 @@ async def test_it_tells_of_what_every_worker_decides_by(serve: Serve, store: Sto
             # One that has been silent for long is not waited for.
             runtime.report("slow", 1, known.revision, now_ms() - 60_000)
             assert said(await ask(served, store=known.store, since=known.revision)) == {("USER", "alice")}
+
+
+async def test_a_worker_that_was_held_up_looks_before_it_says_everyone(serve: Serve, store: Store) -> None:
+    """Another has told of a revision that this one has not seen: no other store, and nobody is to be ended for it."""
+    store.put(identity("alice", b"one"), identity("bob", b"one"))
+    async with serve(poll_ms=1000, name="slow") as served:
+        known = await ask(served)
+        store.remove(identity("alice", b"one"))
+        with Runtime.open(store.path) as runtime:
+            runtime.report("slow", 1, known.revision, now_ms() - 60_000)
+            runtime.report("quick", 2, known.revision + 1, now_ms())
+        assert served.worker.reader.revision == known.revision
+        here = await ask(served, store=known.store, since=known.revision + 1)
+        assert (here.revision, here.everyone, said(here)) == (known.revision + 1, False, set())
+        assert served.worker.reader.revision == known.revision + 1
+        with Runtime.open(store.path) as runtime:
+            await becomes(lambda: [one.revision for one in runtime.workers()] == [known.revision + 1] * 2)
+
+
+async def test_it_does_not_tell_of_what_it_does_not_decide_by_itself(serve: Serve, store: Store) -> None:
+    """Whoever is ended may come back to the very worker that was asked."""
+    store.put(identity("alice", b"one"))
+    async with serve(poll_ms=1000, name="slow") as served:
+        known = await ask(served)
+        store.put(identity("bob", b"one"))
+        served.worker.reader.poll()
+        store.remove(identity("alice", b"one"))
+        with Runtime.open(store.path) as runtime:
+            runtime.report("slow", 1, known.revision, now_ms() - 60_000)
+            runtime.report("quick", 2, known.revision + 2, now_ms())
+        waiting = await ask(served, store=known.store, since=known.revision)
+        assert (waiting.revision, said(waiting)) == (known.revision + 1, set())
 
 
 async def test_garbage_is_refused(serve: Serve) -> None:
