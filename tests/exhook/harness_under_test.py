@@ -76,9 +76,12 @@ class Harness:
         result, status, going, answer, said = line.split(" ")
         return Called(Result(int(result)), int(status), going == "1", bytes.fromhex(answer), bytes.fromhex(said))
 
-    def cached(self, most: int, keep_ms: int, steps: Sequence[tuple[str, int, int, bytes]]) -> list[str]:
-        """What is found: steps are `k`, `f` or `c`, time, answer, key."""
-        body = b"".join(struct.pack(">III", ord(what), now, answer) + chunk(key) for what, now, answer, key in steps)
+    def cached(self, most: int, keep_ms: int, steps: Sequence[tuple[str, int, int, tuple[int, bytes]]]) -> list[str]:
+        """What is found: steps are `k`, `f` or `c`, time, answer, key (binding and what is asked)."""
+        body = b"".join(
+            struct.pack(">IIII", ord(what), now, answer, binding) + chunk(asked)
+            for what, now, answer, (binding, asked) in steps
+        )
         return self._ask("K", struct.pack(">II", most, keep_ms) + body).split()
 
     def _ask(self, operation: str, body: bytes) -> str:

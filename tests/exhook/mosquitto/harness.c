@@ -154,7 +154,7 @@ static void call(struct input in) {
     close(peer);
 }
 
-/* Keys to keep (k) and to find (f), each with a time. */
+/* Keys to keep (k) and to find (f), each with a time and a binding. */
 static void cached(struct input in) {
     struct cache cache;
     size_t most = number(&in);
@@ -165,18 +165,19 @@ static void cached(struct input in) {
         uint32_t operation = number(&in);
         int64_t now = number(&in);
         int answer = (int)number(&in);
-        size_t len;
-        uint8_t *key = chunk(&in, &len);
+        struct cache_key key = {.binding = number(&in)};
+        uint8_t *asked = chunk(&in, &key.len);
+        key.asked = asked;
         if (operation == 'k') {
-            cache_keep(&cache, key, len, now, answer);
+            cache_keep(&cache, &key, now, answer);
         } else if (operation == 'c') {
             cache_clear(&cache);
-        } else if (cache_find(&cache, key, len, now, &answer)) {
+        } else if (cache_find(&cache, &key, now, &answer)) {
             printf("%d ", answer);
         } else {
             printf("- ");
         }
-        free(key);
+        free(asked);
     }
     puts("");
     cache_free(&cache);

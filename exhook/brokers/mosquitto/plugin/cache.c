@@ -11,6 +11,7 @@ struct cache_entry {
     struct cache_entry *newer;
     struct cache_entry *older;
     int answer;
+    uint64_t binding;
     size_t len;
     uint8_t key[];
 };
@@ -29,10 +30,15 @@ static void stir(uint64_t v[4], unsigned rounds) {
 }
 
 /* SipHash-1-3. */
-static uint64_t hash_of(const uint64_t secret[2], const uint8_t *data, size_t len) {
+static uint64_t hash_of(const uint64_t secret[2], const struct cache_key *key) {
+    const uint8_t *data = key->asked;
+    size_t len = key->len;
     uint64_t v[] = {secret[0] ^ 0x736f6d6570736575, secret[1] ^ 0x646f72616e646f6d, secret[0] ^ 0x6c7967656e657261,
                     secret[1] ^ 0x7465646279746573};
-    uint64_t word;
+    uint64_t word = key->binding;
+    v[3] ^= word;
+    stir(v, 1);
+    v[0] ^= word;
     size_t left = len;
     for (; left >= sizeof word; data += sizeof word, left -= sizeof word) {
         memcpy(&word, data, sizeof word);
@@ -93,17 +99,22 @@ void cache_free(struct cache *cache) {
     *cache = (struct cache){0};
 }
 
-static struct cache_entry *find(struct cache *cache, uint64_t hash, const void *key, size_t len) {
+static bool is_of(const struct cache_entry *entry, uint64_t hash, const struct cache_key *key) {
+    return entry->hash == hash && entry->binding == key->binding && entry->len == key->len &&
+           memcmp(entry->key, key->asked, key->len) == 0;
+}
+
+static struct cache_entry *find(struct cache *cache, uint64_t hash, const struct cache_key *key) {
     struct cache_entry *entry = cache->buckets[hash & cache->mask];
-    while (entry && !(entry->hash == hash && entry->len == len && memcmp(entry->key, key, len) == 0))
+    while (entry && !is_of(entry, hash, key))
         entry = entry->next;
     return entry;
 }
 
-bool cache_find(struct cache *cache, const void *key, size_t len, int64_t now, int *answer) {
-    if (cache->count == 0 || len > CACHE_KEY_LIMIT)
+bool cache_find(struct cache *cache, const struct cache_key *key, int64_t now, int *answer) {
+    if (cache->count == 0 || key->len > CACHE_KEY_LIMIT)
         return false;
-    struct cache_entry *entry = find(cache, hash_of(cache->secret, key, len), key, len);
+    struct cache_entry *entry = find(cache, hash_of(cache->secret, key), key);
     if (!entry)
         return false;
     if (now >= entry->until) {
@@ -119,20 +130,24 @@ bool cache_find(struct cache *cache, const void *key, size_t len, int64_t now, i
     return true;
 }
 
-void cache_keep(struct cache *cache, const void *key, size_t len, int64_t now, int answer) {
-    if (cache->most == 0 || cache->keep_ms <= 0 || len == 0 || len > CACHE_KEY_LIMIT)
+void cache_keep(struct cache *cache, const struct cache_key *key, int64_t now, int answer) {
+    if (cache->most == 0 || cache->keep_ms <= 0 || key->len == 0 || key->len > CACHE_KEY_LIMIT)
         return;
-    uint64_t hash = hash_of(cache->secret, key, len);
-    struct cache_entry *entry = find(cache, hash, key, len);
+    uint64_t hash = hash_of(cache->secret, key);
+    struct cache_entry *entry = find(cache, hash, key);
     if (entry)
         remove_entry(cache, entry);
     if (cache->count == cache->most)
         remove_entry(cache, cache->oldest);
-    entry = malloc(sizeof *entry + len);
+    entry = malloc(sizeof *entry + key->len);
     if (!entry)
         return;
-    *entry = (struct cache_entry){.hash = hash, .until = now + cache->keep_ms, .answer = answer, .len = len};
-    memcpy(entry->key, key, len);
+    *entry = (struct cache_entry){.hash = hash,
+                                  .until = now + cache->keep_ms,
+                                  .answer = answer,
+                                  .binding = key->binding,
+                                  .len = key->len};
+    memcpy(entry->key, key->asked, key->len);
     entry->next = cache->buckets[hash & cache->mask];
     cache->buckets[hash & cache->mask] = entry;
     put_first(cache, entry);

@@ -1,5 +1,5 @@
 /* Decisions of a while ago. The key is all that was asked (client id, user name, address, certificate, access,
- * topic), compared whole. A hit prolongs nothing; failures never come in. */
+ * topic) and the binding that it was asked under, compared whole. A hit prolongs nothing; failures never come in. */
 #ifndef EXHOOK_CACHE_H
 #define EXHOOK_CACHE_H
 
@@ -11,6 +11,12 @@
 #define CACHE_KEY_LIMIT 1024
 
 struct cache_entry;
+
+struct cache_key {
+    const void *asked;
+    size_t len;
+    uint64_t binding; /* which of its CONNECTs bound tokens to the client; 0 where none are */
+};
 
 struct cache {
     struct cache_entry **buckets;
@@ -28,7 +34,7 @@ void cache_free(struct cache *cache);
 void cache_clear(struct cache *cache);
 
 /* Whether there is an answer to `key` at `now`, and which. */
-bool cache_find(struct cache *cache, const void *key, size_t len, int64_t now, int *answer);
-void cache_keep(struct cache *cache, const void *key, size_t len, int64_t now, int answer);
+bool cache_find(struct cache *cache, const struct cache_key *key, int64_t now, int *answer);
+void cache_keep(struct cache *cache, const struct cache_key *key, int64_t now, int answer);
 
 #endif

@@ -12,6 +12,7 @@
 struct client {
     const void *handle;
     struct client *next;
+    uint64_t binding; /* as in the keys of the cache */
     bool doomed;      /* to be disconnected */
     bool check_reads; /* came back to a session from before something was taken from it */
     char *username;   /* in `text`, or NULL */

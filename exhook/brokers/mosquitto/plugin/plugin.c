@@ -31,6 +31,7 @@ struct plugin {
     struct losses lost; /* since the start: for sessions that were away */
     struct changes_watch changes;
     struct question question;
+    uint64_t bindings; /* CONNECTs that have bound tokens to their client, or may have */
     bool loaded;    /* the server knows of this broker */
     int64_t ticked; /* when the broker last ticked … */
     int64_t idled;
@@ -119,6 +120,8 @@ static int answer_to(enum verdict verdict, int denied) {
 static void remember(struct plugin *plugin, struct mosquitto *client, const char *username) {
     const char *client_id = mosquitto_client_id(client);
     struct client *known = clients_put(&plugin->clients, client, client_id, username);
+    if (known)
+        known->binding = plugin->bindings;
     if (known && plugin->options.read_check == READ_CHECK_REVOKED)
         known->check_reads =
             !mosquitto_client_clean_session(client) && losses_concern(&plugin->lost, client_id, username);
@@ -133,6 +136,9 @@ static int on_basic_auth(int event, void *event_data, void *userdata) {
         return ABI_AUTH;
     enum verdict verdict = ask(plugin, RPC_AUTHENTICATE);
     bytes_wipe(&plugin->question.request);
+    /* Where no answer came, the server may have bound them all the same. */
+    if (plugin->question.by_token && verdict != VERDICT_DENY)
+        plugin->bindings++;
     if (verdict == VERDICT_ALLOW || verdict == VERDICT_PASS)
         remember(plugin, auth->client, auth->username);
     return answer_to(verdict, ABI_AUTH);
@@ -162,16 +168,27 @@ static bool is_read_checked(struct plugin *plugin, struct mosquitto *client) {
     return true;
 }
 
+/* What a client in Token mode may do hangs on what its last CONNECT bound. That of one who is not remembered (its session
+ * outlives its connection, its will is asked about) is no newer than anybody's last. */
+static struct cache_key key_of(struct plugin *plugin, struct mosquitto *client) {
+    struct cache_key key = {plugin->question.request.data, plugin->question.key, 0};
+    if (plugin->question.by_token) {
+        const struct client *known = clients_find(&plugin->clients, client);
+        key.binding = is_known(known, client) ? known->binding : plugin->bindings;
+    }
+    return key;
+}
+
 static int check(struct plugin *plugin, struct mosquitto *client, enum question_type type, const char *topic) {
     if (!question_operation(&plugin->question, &plugin->options, client, type, topic))
         return ABI_ACL_DENIED;
-    const struct bytes *request = &plugin->question.request;
+    const struct cache_key key = key_of(plugin, client);
     int verdict;
-    if (cache_find(&plugin->cache, request->data, plugin->question.key, clock_ms(), &verdict))
+    if (cache_find(&plugin->cache, &key, clock_ms(), &verdict))
         return answer_to((enum verdict)verdict, ABI_ACL_DENIED);
     verdict = (int)ask(plugin, RPC_AUTHORIZE);
     if (verdict != VERDICT_NONE)
-        cache_keep(&plugin->cache, request->data, plugin->question.key, clock_ms(), verdict);
+        cache_keep(&plugin->cache, &key, clock_ms(), verdict);
     return answer_to((enum verdict)verdict, ABI_ACL_DENIED);
 }
 

@@ -7,6 +7,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#define TOKEN_MODE "Token|" /* how the user names of such clients begin */
+
 enum response { CONTINUE, IGNORE, STOP_AND_RETURN };
 
 void question_add_meta(struct bytes *to, unsigned number, const struct options *options) {
@@ -69,10 +71,15 @@ static bool add_client(struct bytes *to, const struct mosquitto *client, const c
     return good && !to->failed;
 }
 
+static bool is_by_token(const char *username) {
+    return username && strncmp(username, TOKEN_MODE, strlen(TOKEN_MODE)) == 0;
+}
+
 bool question_connect(struct question *to, const struct options *options, const struct abi_basic_auth *event) {
     bytes_wipe(&to->request);
     if (!add_client(&to->request, event->client, event->username, event->password))
         return false;
+    to->by_token = is_by_token(event->username);
     to->key = 0; /* a CONNECT is never answered from the cache */
     question_add_meta(&to->request, 3, options);
     return !to->request.failed;
@@ -81,8 +88,10 @@ bool question_connect(struct question *to, const struct options *options, const 
 bool question_operation(struct question *to, const struct options *options, struct mosquitto *client,
                         enum question_type type, const char *topic) {
     bytes_clear(&to->request);
-    if (!topic || !add_client(&to->request, client, mosquitto_client_username(client), NULL))
+    const char *username = mosquitto_client_username(client);
+    if (!topic || !add_client(&to->request, client, username, NULL))
         return false;
+    to->by_token = is_by_token(username);
     proto_add_number(&to->request, 2, type);
     proto_add_text(&to->request, 3, topic);
     to->key = to->request.len;

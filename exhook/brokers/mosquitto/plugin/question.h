@@ -18,6 +18,7 @@ enum verdict {
 struct question {
     struct bytes request;
     size_t key; /* so many bytes at its beginning are all that was asked; the rest says who asks */
+    bool by_token; /* the tokens of the client's last CONNECT decide, and are not told anew */
 };
 
 /* Field `number` of a request: RequestMeta. */
