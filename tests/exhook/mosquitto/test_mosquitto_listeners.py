@@ -1,5 +1,6 @@
 """Options, two listeners of one broker, unix sockets, and certificates."""
 
+import contextlib
 import datetime as dt
 import ipaddress
 import os
@@ -119,6 +120,32 @@ def cut_off(client: RawMqtt) -> bool:
         return not client.messages(0.05)
     except OSError:
         return True
+
+
+def test_who_is_cut_off_stays_so_when_the_broker_reloads(tmp_path: Path, mosquitto_plugin: Path, store: Store) -> None:
+    """Mosquitto asks anew about everyone then, which gives nobody back what was taken."""
+    grant = permission("alice", "secret/#")
+    store.put(grant, *user("bob", "pub secret/#"))
+    with Deciding(store, tmp_path) as server:
+        configuration = f"per_listener_settings true\n{listener(mosquitto_plugin, f'{HOST}:{server.port}')}"
+        with Broker(tmp_path, configuration) as broker, RawMqtt(broker.port) as alice, RawMqtt(broker.port) as bob:
+            alice.connect("c1", "alice", b"pw-alice")
+            bob.connect("c2", "bob", b"pw-bob")
+            alice.subscribe("secret/#")
+            assert hears(alice, bob, "secret/x")
+            store.remove(grant)
+            until(lambda: not hears(alice, bob, "secret/x"))
+            broker.tell(signal.SIGHUP)
+            until(lambda: len(server.decisions(client_id="c2", hook="authenticate")) == 2)
+            assert not hears(alice, bob, "secret/x")
+
+
+def hears(client: RawMqtt, publisher: RawMqtt, topic: str) -> bool:
+    """Whether a message reaches a client, which a broker that has ticks may have disconnected."""
+    publisher.publish(topic)
+    with contextlib.suppress(OSError):
+        return bool(client.messages())
+    return False
 
 
 def test_an_instance_that_there_is_not_decides_nothing_but_deny(

@@ -1,5 +1,6 @@
 """Whoever loses something by a change is disconnected within a second of the commit; nobody else is."""
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +198,15 @@ def test_a_session_that_outlives_its_connection_gets_nothing_more(bridge: Bridge
     bob.publish("b/x", b"taken away")
     bob.publish("a/x", b"kept, too")
     assert back.messages(0.5) == [("a/x", b"kept"), ("a/x", b"kept, too")]
+
+
+def test_those_that_wait_to_be_disconnected_are_when_the_broker_reloads(bridge: Bridge) -> None:
+    """Many at once take several ticks, since their wills are asked about; SIGHUP comes between, which lets them in."""
+    clients = [bridge.connected(f"many-{number}", "bob", will=("b/will", b"gone")) for number in range(200)]
+    bridge.store.remove(permission("bob", "b/#"))
+    bridge.broker.says(f"takes something from {len(clients)} clients")
+    bridge.broker.tell(signal.SIGHUP)
+    assert all(client.gone(SECONDS) for client in clients)
 
 
 def test_a_policy_that_changes_under_load(bridge: Bridge) -> None:

@@ -115,16 +115,27 @@ static int answer_to(enum verdict verdict, int denied) {
     return verdict == VERDICT_ALLOW ? ABI_SUCCESS : verdict == VERDICT_PASS ? ABI_DEFER : denied;
 }
 
+static bool is_known(const struct client *known, const struct mosquitto *client) {
+    const char *client_id = mosquitto_client_id(client);
+    const char *username = mosquitto_client_username(client);
+    return known && client_id && strcmp(known->client_id, client_id) == 0 &&
+           strcmp(known->username ? known->username : "", username ? username : "") == 0;
+}
+
 /* Remember who is connected. Someone who comes back to a session that stood when something was taken from them may
- * still have subscriptions that would be refused now, which a plugin cannot end: what is delivered is checked. */
+ * still have subscriptions that would be refused now, which a plugin cannot end: what is delivered is checked.
+ * Whoever is known already is asked about anew because the broker reloads: what they had lost before stays lost. */
 static void remember(struct plugin *plugin, struct mosquitto *client, const char *username) {
     const char *client_id = mosquitto_client_id(client);
-    struct client *known = clients_put(&plugin->clients, client, client_id, username);
-    if (known)
-        known->binding = plugin->bindings;
-    if (known && plugin->options.read_check == READ_CHECK_REVOKED)
-        known->check_reads =
-            !mosquitto_client_clean_session(client) && losses_concern(&plugin->lost, client_id, username);
+    struct client *known = clients_find(&plugin->clients, client);
+    if (!is_known(known, client))
+        known = clients_put(&plugin->clients, client, client_id, username);
+    if (!known)
+        return;
+    known->binding = plugin->bindings;
+    if (plugin->options.read_check == READ_CHECK_REVOKED && !mosquitto_client_clean_session(client) &&
+        losses_concern(&plugin->lost, client_id, username))
+        known->check_reads = true;
 }
 
 static int on_basic_auth(int event, void *event_data, void *userdata) {
@@ -142,13 +153,6 @@ static int on_basic_auth(int event, void *event_data, void *userdata) {
     if (verdict == VERDICT_ALLOW || verdict == VERDICT_PASS)
         remember(plugin, auth->client, auth->username);
     return answer_to(verdict, ABI_AUTH);
-}
-
-static bool is_known(const struct client *known, const struct mosquitto *client) {
-    const char *client_id = mosquitto_client_id(client);
-    const char *username = mosquitto_client_username(client);
-    return known && client_id && strcmp(known->client_id, client_id) == 0 &&
-           strcmp(known->username ? known->username : "", username ? username : "") == 0;
 }
 
 static bool is_read_checked(struct plugin *plugin, struct mosquitto *client) {
