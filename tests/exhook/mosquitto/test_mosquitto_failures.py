@@ -59,6 +59,27 @@ def test_a_killed_server(bridge: Bridge) -> None:
     bridge.broker.says("answers again")
 
 
+def test_a_session_that_is_away_loses_nothing_by_a_server_that_is_away_too(bridge: Bridge) -> None:
+    """Nothing was taken from it: nobody is asked about what is delivered to it."""
+    alice = bridge.connected("c1", "alice")
+    alice.publish("a/x", b"heard by nobody")
+    away = bridge.connected("away", "bob", clean=False)
+    away.subscribe("a/#", qos=1)
+    away.disconnect()
+    bridge.server.kill()
+    try:
+        alice.publish("a/x", b"one")
+    finally:
+        bridge.server.start()
+    until(lambda: bridge.lets_in("probe", "alice"))
+    alice.publish("a/y", b"two")
+    back = bridge.connected("away", "bob", clean=False)
+    assert back.messages() == [("a/x", b"one"), ("a/y", b"two")]
+    assert [one["topic"] for one in bridge.server.decisions(hook="subscribe", client_id="away")] == ["a/#"]
+    back.disconnect()
+    bridge.connected("away", "bob")
+
+
 def test_sighup_while_the_server_is_away_disconnects_everyone(bridge: Bridge) -> None:
     """Mosquitto asks anew about everyone, and nobody says yes."""
     client = bridge.connected("c1", "alice")

@@ -200,6 +200,23 @@ def test_a_session_that_outlives_its_connection_gets_nothing_more(bridge: Bridge
     assert back.messages(0.5) == [("a/x", b"kept"), ("a/x", b"kept, too")]
 
 
+def test_a_session_that_is_to_outlive_the_connection_that_began_it(bridge: Bridge) -> None:
+    """MQTT 5: a clean start with an expiry, which Mosquitto calls a clean session."""
+    bridge.store.put(*user("starter", "sub b/#", "sub a/#"))
+    settled(bridge)
+    client = bridge.connected("starter", "starter", 5, expiry=600)
+    client.subscribe("a/#", "b/#", qos=1)
+    client.disconnect()
+    bridge.store.remove(permission("starter", "b/#", Action.SUB))
+    settled(bridge)
+    bob = bridge.connected("c9", "bob")
+    bob.publish("b/x", b"taken away")
+    bob.publish("a/x", b"kept")
+    until(lambda: bridge.server.decisions(client_id="starter", topic="b/x", result="deny"))
+    back = bridge.connected("starter", "starter", 5, clean=False, expiry=600)
+    assert back.messages() == [("a/x", b"kept")]
+
+
 def test_those_that_wait_to_be_disconnected_are_when_the_broker_reloads(bridge: Bridge) -> None:
     """Many at once take several ticks, since their wills are asked about; SIGHUP comes between, which lets them in."""
     clients = [bridge.connected(f"many-{number}", "bob", will=("b/will", b"gone")) for number in range(200)]

@@ -155,15 +155,22 @@ static int on_basic_auth(int event, void *event_data, void *userdata) {
     return answer_to(verdict, ABI_AUTH);
 }
 
+/* Whether a client may have subscriptions from before something was taken from it. Who is not remembered is away, as a
+ * rule, with a session that waits. */
+static bool may_hold_what_is_lost(const struct plugin *plugin, const struct mosquitto *client) {
+    const struct client *known = clients_find(&plugin->clients, client);
+    if (is_known(known, client))
+        return known->check_reads || known->doomed;
+    const char *client_id = mosquitto_client_id(client);
+    return !client_id || losses_concern(&plugin->lost, client_id, mosquitto_client_username(client));
+}
+
 static bool is_read_checked(struct plugin *plugin, struct mosquitto *client) {
     switch (plugin->options.read_check) {
     case READ_CHECK_OFF:
         return false;
-    case READ_CHECK_REVOKED: {
-        const struct client *known = clients_find(&plugin->clients, client);
-        /* Whoever is not remembered is checked. */
-        return !is_known(known, client) || known->check_reads || known->doomed;
-    }
+    case READ_CHECK_REVOKED:
+        return may_hold_what_is_lost(plugin, client);
     case READ_CHECK_DURABLE:
         return !mosquitto_client_clean_session(client);
     case READ_CHECK_ON:
