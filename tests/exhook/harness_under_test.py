@@ -69,6 +69,16 @@ class Harness:
     def changes(self, answer: bytes) -> list[str]:
         return self._ask("C", answer).split()
 
+    def concerned(
+        self, losses: Sequence[tuple[int, bytes]], clients: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[int, list[bool]]:
+        """How many losses (kind, name) are kept, and which clients (id, user name) they concern."""
+        body = b"".join(struct.pack(">I", kind) + chunk(name) for kind, name in losses)
+        who = b"".join(chunk(client_id) + chunk(username) for client_id, username in clients)
+        body = struct.pack(">I", len(losses)) + body + struct.pack(">I", len(clients)) + who
+        kept, whom = self._ask("L", body).split(" ")
+        return int(kept), [one == "1" for one in whom]
+
     def call(self, *chunks: bytes, message: int = 3, hang_up: bool = False) -> Called:
         """Call a server that sends these chunks, with a message of so many bytes."""
         head = struct.pack(">II", message, hang_up)

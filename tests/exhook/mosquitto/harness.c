@@ -3,6 +3,7 @@
 #include "abi.h"
 #include "cache.h"
 #include "changes.h"
+#include "clients.h"
 #include "clock.h"
 #include "http2.h"
 #include "question.h"
@@ -91,6 +92,39 @@ static void changes(struct input in) {
     printf(" %d\n", losses_concern(&losses, "GID_x@@@1", "Token|key|mqtt"));
     losses_free(&losses);
     changes_free(&watch);
+}
+
+/* Losses, each a kind and a name; then clients, each an id and a user name: whom they concern. */
+static void concerned(struct input in) {
+    struct losses losses = {0};
+    struct clients clients = {0};
+    for (uint32_t left = number(&in); left; left--) {
+        unsigned kind = number(&in);
+        size_t len;
+        uint8_t *name = chunk(&in, &len);
+        losses_add(&losses, kind, name, len);
+        free(name);
+    }
+    uint32_t count = number(&in);
+    for (uintptr_t handle = 1; handle <= count; handle++) {
+        char *texts[2];
+        for (size_t i = 0; i < 2; i++) {
+            size_t len;
+            uint8_t *text = chunk(&in, &len);
+            texts[i] = strndup((const char *)text, len);
+            free(text);
+        }
+        clients_put(&clients, (const void *)handle, texts[0], texts[1]);
+        free(texts[0]);
+        free(texts[1]);
+    }
+    clients_doom(&clients, &losses);
+    printf("%zu ", losses.count);
+    for (uintptr_t handle = 1; handle <= count; handle++)
+        putchar(clients_find(&clients, (const void *)handle)->doomed ? '1' : '0');
+    puts("");
+    clients_free(&clients);
+    losses_free(&losses);
 }
 
 static void begin(struct h2 *connection, int *peer, size_t message_len) {
@@ -201,6 +235,9 @@ int main(void) {
             break;
         case 'C':
             changes(in);
+            break;
+        case 'L':
+            concerned(in);
             break;
         case 'A':
             call(in);

@@ -217,6 +217,19 @@ def test_a_session_that_is_to_outlive_the_connection_that_began_it(bridge: Bridg
     assert back.messages() == [("a/x", b"kept")]
 
 
+def test_a_thousand_that_lose_something_at_once(bridge: Bridge) -> None:
+    """By name, and not everybody: whoever is connected and lost nothing stays."""
+    crowd = [identity(f"crowd-{number}", password_of(f"crowd-{number}")) for number in range(1000)]
+    bridge.store.put(*crowd)
+    settled(bridge)
+    lost = tuple(bridge.connected(f"of-crowd-{number}", f"crowd-{number}") for number in range(0, 1000, 50))
+    other = bridge.connected("c3", "bystander")
+    bridge.store.remove(*crowd)
+    assert all(client.gone(SECONDS) for client in lost)
+    assert stays(other)
+    assert f"takes something from {len(lost)} clients" in bridge.broker.said
+
+
 def test_those_that_wait_to_be_disconnected_are_when_the_broker_reloads(bridge: Bridge) -> None:
     """Many at once take several ticks, since their wills are asked about; SIGHUP comes between, which lets them in."""
     clients = [bridge.connected(f"many-{number}", "bob", will=("b/will", b"gone")) for number in range(200)]

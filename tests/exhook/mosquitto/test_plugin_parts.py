@@ -1,6 +1,7 @@
 """What the plugin makes of what a server sends: right answers read right, all others refused; under sanitizers."""
 
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -368,6 +369,23 @@ class TestVerdict:
             assert read.type == wire.ValuedResponse.STOP_AND_RETURN
 
 
+texts = st.lists(st.sampled_from([b"a", b"b", b"@", b"@@@", b"|", b"\0"]), max_size=5).map(b"".join)
+
+
+def concerns(kind: int, name: bytes, client_id: bytes, username: bytes) -> bool:
+    """Whether one loss concerns a client. A name with a NUL is no client's."""
+    client_id, username = client_id.split(b"\0")[0], username.split(b"\0")[0]
+    if b"\0" in name:
+        return False
+    if kind == bridge.Loss.USER:
+        return username == name
+    if kind == bridge.Loss.CLIENT:
+        return client_id == name
+    if kind == bridge.Loss.GROUP:
+        return client_id.startswith(name + b"@@@")
+    return username.startswith((b"Token|" + name + b"|", b"Signature|" + name + b"|"))
+
+
 class TestChanges:
     def test_losses(self, parts: Harness) -> None:
         answer = bridge.ChangesResponse(store="s/i", revision=7)
@@ -411,6 +429,27 @@ class TestChanges:
         for number in range(5000):
             many.losses.add(kind=bridge.Loss.USER, name=str(number))
         assert parts.changes(many.SerializeToString())[2] == "1"
+
+    @quick
+    @given(
+        st.lists(st.tuples(st.integers(1, 4), texts), max_size=40),
+        st.lists(st.tuples(texts, st.sampled_from([b"", b"Token|", b"Signature|"]), texts), min_size=1, max_size=20),
+    )
+    def test_whom_losses_concern(
+        self, parts: Harness, losses: list[tuple[int, bytes]], clients: list[tuple[bytes, bytes, bytes]]
+    ) -> None:
+        whom = [(client_id, mode + name) for client_id, mode, name in clients]
+        expected = [any(concerns(kind, name, *client) for kind, name in losses) for client in whom]
+        assert parts.concerned(losses, whom) == (len(set(losses)), expected)
+
+    def test_many_losses_of_many_clients_are_told_in_no_time(self, parts: Harness) -> None:
+        """The broker stands still meanwhile, for three seconds if each loss were compared; here for twelve."""
+        losses = [(1, f"user-{number}".encode()) for number in range(4096)]
+        clients = [(f"device-{number}".encode(), f"user-{number}".encode()) for number in range(50_000)]
+        began = time.monotonic()
+        kept, whom = parts.concerned(losses, clients)
+        assert time.monotonic() - began < 5
+        assert kept == sum(whom[:4096]) == sum(whom) == 4096
 
     def test_without_a_store_there_is_no_news(self, parts: Harness) -> None:
         for store in ("", "x" * 128):

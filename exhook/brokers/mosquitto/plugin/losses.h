@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* More than this, and it is everyone. */
+/* More than this, and it is everyone. A power of two. */
 #define LOSSES_LIMIT 4096
 
 /* exhook.bridge.v1.Loss.Kind */
@@ -16,12 +16,15 @@ struct loss {
     enum loss_kind kind;
     char *name;
     size_t len;
+    uint64_t hash;
 };
 
 struct losses {
     struct loss *all;
     size_t count;
     size_t cap;
+    uint32_t *places; /* by hash, twice as many as `cap`: where a name stands in `all`, counted from 1 */
+    size_t within[LOSS_ACCESS_KEY + 1]; /* names of a kind are shorter than this */
     bool everyone;
 };
 
@@ -30,7 +33,8 @@ void losses_add(struct losses *to, unsigned kind, const uint8_t *name, size_t le
 void losses_add_all(struct losses *to, const struct losses *from);
 void losses_free(struct losses *losses);
 
-/* Whether a client is concerned; `username` may be NULL. */
+/* Whether a client is concerned; `username` may be NULL. It costs the same however many have lost something, since
+ * it is asked for each client that a broker has. */
 bool losses_concern(const struct losses *losses, const char *client_id, const char *username);
 
 #endif

@@ -179,8 +179,8 @@ static bool is_read_checked(struct plugin *plugin, struct mosquitto *client) {
     return true;
 }
 
-/* What a client in Token mode may do hangs on what its last CONNECT bound. That of one who is not remembered (its session
- * outlives its connection, its will is asked about) is no newer than anybody's last. */
+/* What a client in Token mode may do hangs on what its last CONNECT bound. That of one who is not remembered (its
+ * session outlives its connection, its will is asked about) is no newer than anybody's last. */
 static struct cache_key key_of(struct plugin *plugin, struct mosquitto *client) {
     struct cache_key key = {plugin->question.request.data, plugin->question.key, 0};
     if (plugin->question.by_token) {
