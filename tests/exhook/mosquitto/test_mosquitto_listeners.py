@@ -7,6 +7,9 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from mosquitto_under_test import (
+    ALL_SANITIZED,
     Broker,
     Deciding,
     RawMqtt,
@@ -26,11 +30,13 @@ from mosquitto_under_test import (
     listener,
     needs_mosquitto,
     password_of,
+    sanitizing,
     user,
 )
 from server_under_test import HOST, until
 from worker_under_test import INSTANCE, Store, identity, instance, permission
 
+from exhook.brokers.mosquitto.build import compiler
 from store.records import Instance, SignMode
 
 pytestmark = needs_mosquitto
@@ -236,6 +242,49 @@ def test_a_server_on_a_unix_socket(tmp_path: Path, mosquitto_plugin: Path, store
     ):
         assert [code_of(broker.port, "alice"), code_of(broker.port, "bob")] == [0, 5]
     path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "is silent"])
+def test_a_server_whose_name_has_several_addresses(
+    tmp_path: Path, mosquitto_plugin: Path, store: Store, silent: bool
+) -> None:
+    """It listens at the last; at the first nobody does, or somebody who takes no connection."""
+    with ExitStack() as stack:
+        server = stack.enter_context(Deciding(store, tmp_path))
+        if silent:
+            stack.enter_context(busy(FIRST_ADDRESS, server.port))
+        options = listener(mosquitto_plugin, f"several.test:{server.port}")
+        broker = stack.enter_context(Broker(tmp_path, options, **several_addresses(tmp_path)))
+        until(lambda: code_of(broker.port, "alice") == 0)
+        client = stack.enter_context(RawMqtt(broker.port))
+        assert client.connect("c2", "alice", b"pw-alice") == bytes.fromhex("20020000")
+        store.remove(identity("alice", b"pw-alice"))
+        assert client.gone()  # the connection by which changes are asked for found the way, too
+
+
+FIRST_ADDRESS = "127.0.0.2"
+
+
+def several_addresses(folder: Path) -> dict[str, str]:
+    """The environment of a broker to which several.test is FIRST_ADDRESS and HOST."""
+    shim, program = folder / "several_addresses.so", compiler()
+    assert program is not None
+    source = Path(__file__).with_name("several_addresses.c")
+    subprocess.run([program, "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    before = sanitizing()["LD_PRELOAD"] + " " if ALL_SANITIZED else ""
+    return {"LD_PRELOAD": f"{before}{shim}", "FIRST_ADDRESS": FIRST_ADDRESS}
+
+
+@contextlib.contextmanager
+def busy(host: str, port: int) -> Iterator[None]:
+    """Somebody who listens, and whose queue is full: whoever connects hears nothing."""
+    with ExitStack() as stack:
+        stack.enter_context(socket.create_server((host, port), backlog=0))
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex((host, port))
+        yield
 
 
 # Certificates

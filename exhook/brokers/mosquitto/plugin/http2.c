@@ -61,9 +61,20 @@ void h2_init(struct h2 *to) {
     hpack_init(&to->table);
 }
 
+/* A socket on its way to an address that has not been tried yet, or -1. */
+static int connect_next(struct h2 *at) {
+    int fd = -1;
+    while (fd < 0 && at->address && at->tried < at->address->count) {
+        at->turn += at->tried++ > 0;
+        fd = address_connect(at->address, at->turn);
+    }
+    return fd;
+}
+
 bool h2_open(struct h2 *to, const struct address *address) {
     h2_close(to);
-    int fd = address_connect(address);
+    to->address = address;
+    int fd = connect_next(to);
     if (fd >= 0)
         h2_begin(to, fd);
     return fd >= 0;
@@ -81,6 +92,8 @@ void h2_begin(struct h2 *to, int fd) {
 }
 
 void h2_close(struct h2 *to) {
+    /* An address from which nothing came at all is not the next to be tried. */
+    unsigned turn = to->turn + (to->fd >= 0 && !to->connected);
     if (to->fd >= 0)
         close(to->fd);
     bytes_free(&to->body);
@@ -89,6 +102,7 @@ void h2_close(struct h2 *to) {
     bytes_free(&to->out);
     hpack_free(&to->table);
     h2_init(to);
+    to->turn = turn;
 }
 
 /* The DATA frames of the request, as far as the windows reach. */
@@ -442,14 +456,22 @@ static bool flush(struct h2 *at) {
     return true;
 }
 
+/* Whether the socket is connected; where it cannot be, the next address is tried. */
 static bool is_connected(struct h2 *at) {
     struct pollfd wanted = {.fd = at->fd, .events = POLLOUT};
-    if (!at->connected && poll(&wanted, 1, 0) == 1) {
+    while (!at->connected && poll(&wanted, 1, 0) == 1) {
         int error = 0;
         socklen_t len = sizeof error;
         at->connected = getsockopt(at->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0;
-        if (!at->connected)
+        if (at->connected)
+            break;
+        int fd = connect_next(at);
+        if (fd < 0) {
             broken(at);
+            break;
+        }
+        close(at->fd);
+        wanted.fd = at->fd = fd;
     }
     return at->connected;
 }

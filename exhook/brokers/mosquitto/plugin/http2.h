@@ -1,8 +1,8 @@
 /* One HTTP/2 connection in clear text (RFC 9113, prior knowledge) that carries one unary gRPC call at a time.
  *
- * Nothing here waits: `h2_step` does what can be done at once; only `h2_linger` and `h2_wait` step until there is a result or the time is
- * over. Everything that a peer can make grow is bounded. After any result but ANSWERED and REFUSED the connection is
- * of no more use and is to be closed; a call that ran out of time is ended so, too. */
+ * Nothing here waits: `h2_step` does what can be done at once; only `h2_linger` and `h2_wait` step until there is a
+ * result or the time is over. Everything that a peer can make grow is bounded. After any result but ANSWERED and
+ * REFUSED the connection is of no more use and is to be closed; a call that ran out of time is ended so, too. */
 #ifndef EXHOOK_HTTP2_H
 #define EXHOOK_HTTP2_H
 
@@ -27,6 +27,9 @@ enum h2_result {
 
 struct h2 {
     int fd;
+    const struct address *address;
+    unsigned turn;  /* which of its addresses is connected to, or is to be next: the last that was good */
+    unsigned tried; /* how many have been, for this connection */
     bool connected;
     bool going; /* GOAWAY came: no more calls */
     bool fresh; /* no call has been answered on it yet */
