@@ -128,12 +128,16 @@ def cut_off(client: RawMqtt) -> bool:
         return True
 
 
-def test_who_is_cut_off_stays_so_when_the_broker_reloads(tmp_path: Path, mosquitto_plugin: Path, store: Store) -> None:
+@pytest.mark.parametrize("option", ["revoked", "durable", "on"])
+def test_who_is_cut_off_stays_so_when_the_broker_reloads(
+    tmp_path: Path, mosquitto_plugin: Path, store: Store, option: str
+) -> None:
     """Mosquitto asks anew about everyone then, which gives nobody back what was taken."""
     grant = permission("alice", "secret/#")
     store.put(grant, *user("bob", "pub secret/#"))
     with Deciding(store, tmp_path) as server:
-        configuration = f"per_listener_settings true\n{listener(mosquitto_plugin, f'{HOST}:{server.port}')}"
+        options = listener(mosquitto_plugin, f"{HOST}:{server.port}", f"plugin_opt_read_check {option}")
+        configuration = f"per_listener_settings true\n{options}"
         with Broker(tmp_path, configuration) as broker, RawMqtt(broker.port) as alice, RawMqtt(broker.port) as bob:
             alice.connect("c1", "alice", b"pw-alice")
             bob.connect("c2", "bob", b"pw-bob")

@@ -172,7 +172,7 @@ static bool is_read_checked(struct plugin *plugin, struct mosquitto *client) {
     case READ_CHECK_REVOKED:
         return may_hold_what_is_lost(plugin, client);
     case READ_CHECK_DURABLE:
-        return !mosquitto_client_clean_session(client);
+        return !mosquitto_client_clean_session(client) || may_hold_what_is_lost(plugin, client);
     case READ_CHECK_ON:
         break;
     }
