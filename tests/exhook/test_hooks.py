@@ -89,7 +89,7 @@ def test_no_match_pass_hands_the_question_back(hooks: Hooks, store: Store) -> No
     assert (ask(b"a/b"), ask(b"x/y"), ask(b"x/#")) == (ALLOW, IGNORE, DENY)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300))
 def test_garbage_is_never_allowed(hooks: Hooks, body: bytes) -> None:
     for version in VERSIONS:
@@ -97,7 +97,7 @@ def test_garbage_is_never_allowed(hooks: Hooks, body: bytes) -> None:
             assert answer(hooks, version.path(rpc), body) == DENY
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     client=st.binary(max_size=40),
     username=st.binary(max_size=40),

@@ -116,7 +116,7 @@ class TestWire:
         assert exhook_v3_pb2.ClientAuthorizeRequest.FromString(body).topic == b"denied"
         assert not agrees_with_protobuf(body)
 
-    @settings(max_examples=400)
+    @settings(max_examples=200)
     @given(body=st.binary(max_size=60))
     @example(body=b"\x0a\x00\x1a\x01a\x2a\x00")
     @example(body=b"\x0a\x80\x00\x1a\x81\x00a\x2a\x80\x00")
@@ -127,7 +127,7 @@ class TestWire:
     def test_anything(self, body: bytes) -> None:
         agrees_with_protobuf(body)
 
-    @settings(max_examples=600)
+    @settings(max_examples=300)
     @given(
         body=st.sampled_from([request(), request("x/+", type="SUBSCRIBE"), *RECORDED[:6]]),
         at=st.integers(0, 300),

@@ -485,7 +485,7 @@ FILTERS = st.lists(st.sampled_from(["a", "b", "+", "$S"]), min_size=1, max_size=
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     granted=st.lists(FILTERS, max_size=3),
     denied=st.lists(FILTERS, max_size=1),

@@ -239,7 +239,7 @@ def test_authenticate_follows_the_rules(case: tuple[list[Record], Client], passw
         assert not decision.passed_on
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases(), st.lists(topics(), min_size=1, max_size=8))
 def test_authorize_follows_the_rules(case: tuple[list[Record], Client], asked: list[str]) -> None:
     records, asker = case

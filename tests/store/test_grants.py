@@ -121,28 +121,28 @@ def index_of(permissions: list[Permission], flat: int) -> GrantIndex:
 
 
 @given(permissions=lists, question=questions, flat=flats)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_allowing_is_the_scan(permissions: list[Permission], question: tuple[Action, Levels], flat: int) -> None:
     action, asked = question
     assert index_of(permissions, flat).allowing(asked, action, NOW) == scan_allowing(permissions, asked, action)
 
 
 @given(permissions=lists, question=questions, flat=flats)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_denying_is_the_scan(permissions: list[Permission], question: tuple[Action, Levels], flat: int) -> None:
     action, asked = question
     assert index_of(permissions, flat).denying(asked, action, NOW) == scan_denying(permissions, asked, action)
 
 
 @given(permissions=lists, question=questions, flat=flats)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_nearest_is_the_scan(permissions: list[Permission], question: tuple[Action, Levels], flat: int) -> None:
     action, asked = question
     assert index_of(permissions, flat).nearest(asked, action, NOW) == scan_nearest(permissions, asked, action)
 
 
 @given(permissions=lists, question=questions, data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_order_of_the_permissions_does_not_matter(
     permissions: list[Permission], question: tuple[Action, Levels], data: st.DataObject
 ) -> None:

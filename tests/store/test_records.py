@@ -173,7 +173,7 @@ def test_the_group_rule(client_id: str, follows: bool) -> None:
 
 
 @given(group=st.sampled_from(GROUPS) | st.text(max_size=8), device=st.text(min_size=1, max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_group_of_a_client_id_is_what_stands_before_the_first_separator(group: str, device: str) -> None:
     client_id = f"{group}@@@{device}"
     assert group_of(client_id) == client_id.split("@@@", maxsplit=1)[0]

@@ -126,20 +126,20 @@ def test_covering_is_an_order_on_shallow_filters() -> None:
 
 
 @given(filter_=filters(), topic=topics)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_matches_is_membership(filter_: Levels, topic: Levels) -> None:
     assert levels_match(filter_, topic) is (topic in named_by(filter_))
 
 
 @given(pair=pairs)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_covers_is_inclusion(pair: tuple[Levels, Levels]) -> None:
     grant, asked = pair
     assert levels_cover(grant, asked) is (named_by(asked) <= named_by(grant))
 
 
 @given(pair=pairs)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_overlaps_is_intersection(pair: tuple[Levels, Levels]) -> None:
     a, b = pair
     assert levels_overlap(a, b) is bool(named_by(a) & named_by(b))
@@ -174,7 +174,7 @@ def test_for_a_topic_matching_covering_and_overlapping_are_one(filter_: Levels, 
 
 
 @given(pair=pairs)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_reach_counts_the_levels_that_a_grant_covers(pair: tuple[Levels, Levels]) -> None:
     """The first n levels are covered if the grant, cut there and opened by `#`, covers the filter cut there."""
     grant, asked = pair
@@ -194,7 +194,7 @@ LEGAL_FILTER = re.compile(r"#|(\+|[^+#/\0]*)(/(\+|[^+#/\0]*))*(/#)?")
 
 
 @given(st.text(alphabet="ab+#/$\0", max_size=8) | st.text(max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_filter_parses_into_its_levels_or_is_illegal(text: str) -> None:
     if text and LEGAL_FILTER.fullmatch(text):
         assert parse_filter(text) == tuple(text.split("/"))
@@ -204,7 +204,7 @@ def test_a_filter_parses_into_its_levels_or_is_illegal(text: str) -> None:
 
 
 @given(st.text(alphabet="ab+#/$\0", max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_topic_is_a_filter_without_wildcards(text: str) -> None:
     if text and not set(text) & {"+", "#", "\0"}:
         assert parse_topic(text) == parse_filter(text)
@@ -214,7 +214,7 @@ def test_a_topic_is_a_filter_without_wildcards(text: str) -> None:
 
 
 @given(group=st.text(alphabet="ab+#/$", max_size=3), inner=st.text(alphabet="ab+#/$", max_size=5), emqx=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_share_is_its_inner_filter_or_illegal(group: str, inner: str, emqx: bool) -> None:
     text = f"$share/{group}/{inner}"
     name, _, behind = text.removeprefix("$share/").partition("/")

@@ -287,7 +287,7 @@ class TestCall:
     def test_garbage_lets_nobody_in(self, parts: Harness, chunks: list[bytes], hang_up: bool) -> None:
         assert parts.call(*chunks, hang_up=hang_up).result is not Result.ANSWERED
 
-    @settings(quick, max_examples=400)
+    @settings(quick, max_examples=200)
     @given(st.data())
     def test_answers_with_something_changed(self, parts: Harness, data: st.DataObject) -> None:
         changed = bytearray(ANSWER)
