@@ -21,6 +21,11 @@ MAX_CHANGES: Final = 10_000
 MAX_STEPS: Final = 100_000
 """The same where records changed so often that to look at each moment between would take seconds."""
 
+Moment = tuple[int, bool]
+"""A revision; and whether all of it, or no more than what had run out by then."""
+
+_BEFORE_ALL: Final[Moment] = (-1, False)
+
 Content = Mapping[str, Any] | None
 """What a record said, as the change log has it; None where there was none, or it was not in force."""
 
@@ -54,13 +59,18 @@ def losses(connection: sqlite3.Connection, since: int, until: int, now_ms: int) 
     return frozenset(found.lost)
 
 
-def _changed_again(rows: Sequence[sqlite3.Row]) -> tuple[list[sqlite3.Row], list[int]]:
-    """The changes of what changed in several revisions, and these revisions less the last."""
-    revisions: dict[tuple[str, ...], set[int]] = {}
+def _changed_again(rows: Sequence[sqlite3.Row]) -> tuple[list[sqlite3.Row], list[Moment]]:
+    """The changes of what changed at several moments, and these moments less the last."""
+    moments: dict[tuple[str, ...], set[Moment]] = {}
     for row in rows:
-        revisions.setdefault(_group(row), set()).add(row["revision"])
-    repeated = [row for row in rows if len(revisions[_group(row)]) > 1]
-    return repeated, sorted({row["revision"] for row in repeated})[:-1]
+        moments.setdefault(_group(row), set()).add(_moment(row))
+    repeated = [row for row in rows if len(moments[_group(row)]) > 1]
+    return repeated, sorted({_moment(row) for row in repeated})[:-1]
+
+
+def _moment(row: sqlite3.Row) -> Moment:
+    """What ran out had done so before the rest of its revision: whoever came in between the two is in."""
+    return row["revision"], row["operation"] != Operation.EXPIRE
 
 
 def _group(row: sqlite3.Row) -> tuple[str, ...]:
@@ -70,20 +80,25 @@ def _group(row: sqlite3.Row) -> tuple[str, ...]:
     return row["kind"], row["record_key"]
 
 
-def _records(rows: Iterable[sqlite3.Row], now_ms: int, since: int = 0) -> "dict[tuple[str, str], _Record]":
-    """Each record that changed, as it was after revision `since` and is after the last change."""
+def _records(rows: Iterable[sqlite3.Row], now_ms: int, since: Moment = _BEFORE_ALL) -> "dict[tuple[str, str], _Record]":
+    """Each record that changed, as it was after the moment `since` and is after the last change."""
     records: dict[tuple[str, str], _Record] = {}
-    for revision, operation, kind, instance, subject_type, subject, key, before, after, at in rows:
+    untouched: set[tuple[str, str]] = set()
+    for row in rows:
+        _, operation, kind, instance, subject_type, subject, key, before, after, at = row
         record = records.get((kind, key))
-        said = json.loads(after) if after else None
+        was, said = (json.loads(content) if content else None for content in (before, after))
         if record is None:
-            was = json.loads(before) if before else None
-            held = _at(was, None if operation == Operation.EXPIRE else at)
-            record = records[kind, key] = _Record(
-                subject=Subject(instance, subject_type, subject), is_new=was is None, before=held
-            )
-        if revision <= since:
+            subject_of = Subject(instance, subject_type, subject)
+            record = records[kind, key] = _Record(subject=subject_of, is_new=was is None, before=_at(was, at))
+            untouched.add((kind, key))
+        if _moment(row) <= since:
             record.is_new, record.before = said is None, _at(said, at)
+        elif (kind, key) in untouched:
+            untouched.remove((kind, key))
+            if operation == Operation.EXPIRE:
+                # All of it was in force until then, whatever the clock said when it was written.
+                record.before = was
         record.is_there = said is not None
         record.after = _at(said, now_ms)
     return records

@@ -5,9 +5,8 @@ Decisions need no sweeper: they test `expires_at` by themselves, at the very mil
 
 from typing import Any, Final
 
-from store.account_records import AccessKey
 from store.database import Database
-from store.records import Identity, Record
+from store.expiry import ran_out
 from store.tables import ACCESS_KEYS, BLACKLIST, DEVICE_CREDENTIALS, GROUPS, IDENTITIES, PERMISSIONS, TOKENS, Table
 from store.unavailable import told_clearly
 
@@ -15,6 +14,9 @@ ACTOR: Final = "sweeper"
 
 MAX_PER_REVISION: Final = 5_000
 """Longer writes would keep others waiting."""
+
+SET_BACK_MS: Final = 60_000
+"""How long ago, at most, the clock is taken to have been set back when a sweep finds that it was."""
 
 TOKENS_KEPT_MS: Final = 24 * 3_600_000
 _AT_ONCE_MS: Final = 3_600_000
@@ -36,7 +38,8 @@ def sweep(database: Database, now_ms: int) -> int:
     """Commit an EXPIRE change for each record that ran out since the last sweep; how many there were.
 
     An identity counts when one of its secrets ran out, too. What was written with an expiry in the past is no
-    news: its own change row told of it. Killed half-way, the next sweep may tell of some records again.
+    news: its own change row told of it. What is changed or removed after it ran out is told of by that write.
+    Killed half-way, or where the clock was set back, a sweep may tell of some records again.
 
     Raises:
         StoreUnavailable: locked, read-only, full.
@@ -44,10 +47,10 @@ def sweep(database: Database, now_ms: int) -> int:
     with told_clearly(database.path):
         since = database.swept_until
         if since > now_ms:
-            # The clock was set back: what runs out from now on must not be taken for swept.
+            # The clock was set back: what runs out from now on must not be taken for swept, nor what ran out since.
+            since = now_ms - SET_BACK_MS
             with database.transaction():
-                database.swept_until = now_ms
-            return 0
+                database.swept_until = since
         due = _passed(database, since, now_ms)
     swept = 0
     while due:
@@ -55,7 +58,7 @@ def sweep(database: Database, now_ms: int) -> int:
         with database.writing(actor=ACTOR, source=ACTOR, now_ms=now_ms) as write:
             for table, row in batch:
                 for record in database.find(table, "row = ?", (row,), unsealed=False):
-                    if _is_due(record, since, now_ms):
+                    if ran_out(record, since, now_ms):
                         write.expire(record)
                         swept += 1
             if not due:
@@ -128,11 +131,3 @@ def _sources() -> list[tuple[str, str, Table[Any]]]:
             for table in _ROTATING
         ),
     ]
-
-
-def _is_due(record: Record, since: int, now_ms: int) -> bool:
-    """Whether it ran out, and not before it was written; it may have been written anew since it was found."""
-    expiries = [record.expires_at]
-    if isinstance(record, Identity | AccessKey):
-        expiries += [secret.expires_at for secret in record.secrets]
-    return any(expiry is not None and since < expiry <= now_ms and record.updated_at < expiry for expiry in expiries)

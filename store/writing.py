@@ -13,8 +13,9 @@ from store.account_records import DeviceCredential
 from store.additions import Additions, inserting_secret, secret_rows
 from store.changes import Operation, log_change
 from store.credentials import work_of
+from store.expiry import ran_out
 from store.records import Identity, Record, Secret
-from store.tables import BY_KIND, WITH_SECRETS, RecordWithSecrets, Table, content
+from store.tables import BY_KIND, INSTANCES, WITH_SECRETS, RecordWithSecrets, Table, content
 
 if TYPE_CHECKING:
     from store.database import Database
@@ -48,6 +49,7 @@ class Writing:
         self._additions = Additions(self._connection, database.keys, revision=self.revision, now_ms=now_ms)
         self._quotas: dict[str, int] | None = None
         self._vacated: dict[tuple[str, ...], str] = {}
+        self._swept_until: int | None = None
         self._connection.execute(
             "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
             (self.revision, now_ms, actor, source, commit, checksum),
@@ -65,6 +67,7 @@ class Writing:
         if content(old) == content(record):
             self.relocate([record])
             return None
+        self._log_end(old)
         self._change(table, old, record)
         self._log(Operation.CHANGE, old, record)
         return Operation.CHANGE
@@ -89,6 +92,7 @@ class Writing:
         old = self._old(table, record.key, unsealed=False)
         if old is None:
             return None
+        self._log_end(old)
         where, key = " AND ".join(f"{column} = ?" for column in table.key), tuple(map(str, record.key))
         self._connection.execute(f"DELETE FROM {table.name} WHERE {where}", key)  # noqa: S608 - our own names
         self._log(Operation.REMOVE, old, None)
@@ -179,6 +183,15 @@ class Writing:
         if isinstance(old, DeviceCredential) and key in self._vacated:
             return replace(old, device_access_key_id=self._vacated.pop(key))
         return old
+
+    def _log_end(self, old: Record) -> None:
+        """Where a record ran out that no sweep has told of yet: no sweep will any more, since it changes now."""
+        if self._swept_until is None:
+            swept = self.database.swept_until
+            # Set back, the clock may have passed the end of anything for a second time.
+            self._swept_until = swept if swept <= self.now_ms else 0
+        if old.kind != INSTANCES.kind and ran_out(old, self._swept_until, self.now_ms):
+            self._log(Operation.EXPIRE, old, old)
 
     def _log(self, operation: Operation, before: Record | None, after: Record | None) -> None:
         self.counts[operation] += 1

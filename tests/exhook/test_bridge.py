@@ -10,6 +10,7 @@ from worker_under_test import INSTANCE, Serve, Served, Store, identity, permissi
 from exhook.bridge import CHANGES, MAX_LOSSES
 from protos import exhook_bridge_v1_pb2 as wire
 from store.clock import now_ms
+from store.database import Database
 from store.records import Effect, Grantee, Instance, Record
 from store.runtime import Runtime
 
@@ -59,6 +60,25 @@ async def test_who_lost_something(serve: Serve, store: Store) -> None:
         client = permission("c1", "a", to=Grantee.CLIENT, effect=Effect.DENY)
         answer = await since(served, store, group, key, client)
         assert said(answer) == {("GROUP", "GID_Abc"), ("ACCESS_KEY", "key-1"), ("CLIENT", "c1")}
+
+
+async def test_what_expired_and_was_removed_before_a_sweep(serve: Serve, store: Store) -> None:
+    ended = now_ms() - 1
+    lapsed = permission("alice", "a", expires_at=ended), identity("bob", b"one", expires_at=ended)
+    with (
+        Database.open(store.path, store.keys) as database,
+        database.writing(actor="t", source="policy", now_ms=ended - 1_000) as write,
+    ):
+        for record in lapsed:
+            write.put(record)
+    async with serve() as served:
+        served.worker._report()
+        known = await ask(served)
+        store.remove(*lapsed)
+        served.worker.reader.poll()
+        served.worker._report()
+        answer = await ask(served, store=known.store, since=known.revision)
+        assert (said(answer), answer.everyone) == ({("USER", "alice"), ("USER", "bob")}, False)
 
 
 async def test_everyone(serve: Serve, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,37 @@ class TestWhoLoses:
         broker.join(Session("c1", "alice", {"a/b"}), Session("own", "alice"), Session("c3", "bob"))
         await after(known, broker, lambda: known.put(identity("alice", b"other")))
         assert broker.disconnected == ["c1"]
+
+    @pytest.mark.parametrize("removed", [True, False], ids=["removed", "changed"])
+    async def test_what_expired_and_was_removed_or_changed_before_a_sweep(
+        self, known: Store, broker: EmqxApiUnderTest, removed: bool
+    ) -> None:
+        """A lapsed line that is deleted while the server restarts, or within the half second until it sweeps."""
+        ended = now_ms() - 1
+        lapsed = [
+            permission("bob", "visit/#", expires_at=ended),
+            identity("carol", b"right", expires_at=ended),
+            identity("dora", secrets=(secret("old", b"x", expires_at=ended), secret("new", b"y"))),
+        ]
+        with (
+            Database.open(known.path, known.keys) as database,
+            database.writing(actor="t", source="policy", now_ms=ended - 1_000) as write,
+        ):
+            for record in lapsed:
+                write.put(record)
+
+        def tidy() -> None:
+            # Whom the enforcer's own first look must not find yet.
+            broker.join(Session("c1", "bob", {"visit/1", "b/1"}), Session("c2", "carol"), Session("c3", "dora"))
+            if removed:
+                known.remove(*lapsed[:2])
+                known.put(identity("dora", secrets=(secret("new", b"y"),)))
+            else:
+                known.put(*(replace(record, note="seen") for record in lapsed))
+
+        await after(known, broker, tidy)
+        assert sorted(broker.disconnected) == ["c2", "c3"]
+        assert broker.sessions["c1"].topics == {"b/1"}
 
     async def test_a_second_secret_ends_nothing(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(Session("c1", "alice"))
