@@ -151,18 +151,21 @@ class Revocations:
             (cluster, now_ms + 1, now_ms + LONGEST_MS, *sorted(BROAD), broad, limit),
         )
 
-    def ended(self, revocations: Iterable[int]) -> set[tuple[int, str]]:
-        """Which clients were ended for which revocations, by number."""
-        found: set[tuple[int, str]] = set()
+    def ended(self, revocations: Iterable[int]) -> dict[tuple[int, str], int]:
+        """Which clients were ended for which revocations, by number, and when: milliseconds since the epoch."""
+        found: dict[tuple[int, str], int] = {}
         for number in revocations:
-            rows = self._runtime.read("SELECT client_id FROM revoked_clients WHERE revocation = ?", (number,))
-            found.update((number, row[0]) for row in rows)
+            rows = self._runtime.read("SELECT client_id, at FROM revoked_clients WHERE revocation = ?", (number,))
+            found |= {(number, client_id): at for client_id, at in rows}
         return found
 
-    def note_ended(self, pairs: Sequence[tuple[int, str]]) -> None:
+    def note_ended(self, pairs: Sequence[tuple[int, str]], now_ms: int) -> None:
         """Clients that were ended, each with the revocation that asked for it."""
         with self._runtime.writing() as connection:
-            connection.executemany("INSERT OR IGNORE INTO revoked_clients VALUES (?, ?)", pairs)
+            connection.executemany(
+                "INSERT OR REPLACE INTO revoked_clients (revocation, client_id, at) VALUES (?, ?, ?)",
+                [(*pair, now_ms) for pair in pairs],
+            )
             connection.executemany(
                 "UPDATE revocations SET disconnected = disconnected + 1 WHERE id = ?", [(pair[0],) for pair in pairs]
             )

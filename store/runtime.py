@@ -288,6 +288,12 @@ def m006_revocations(database: sqlite3.Connection) -> None:
     database.execute("CREATE TABLE revocation_owner (pid INTEGER NOT NULL, at INTEGER NOT NULL) STRICT")
 
 
+@RUNTIME.step
+def m007_ended_at(database: sqlite3.Connection) -> None:
+    """When a client was ended, so that one that was let in before is told from one that came back."""
+    database.execute("ALTER TABLE revoked_clients ADD COLUMN at INTEGER NOT NULL DEFAULT 0")
+
+
 def _newest(denials: Iterable[Denial]) -> list[Denial]:
     """What of a batch could be kept at all, in its order."""
     seen: Counter[str] = Counter()

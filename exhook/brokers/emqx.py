@@ -63,9 +63,11 @@ class LiveClient:
     listener: str
     """The broker's id of its listener, ``tcp:default``; empty where this version does not tell."""
     subscriptions: int
+    connected_at: int | None = None
+    """When it connected last, in milliseconds since the epoch by our clock; None where that is not told."""
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Self:
+    def of(cls, entry: Mapping[str, Any], ahead_ms: int = 0) -> Self:
         """Read what the API says of one client; what it leaves out or calls null or undefined is empty."""
         count = entry.get("subscriptions_cnt")
         return cls(
@@ -75,6 +77,7 @@ class LiveClient:
             listener=_text(entry.get("listener")),
             # Where it is not told, there may be some.
             subscriptions=count if isinstance(count, int) else 1,
+            connected_at=_moment(entry.get("connected_at"), ahead_ms),
         )
 
 
@@ -131,12 +134,12 @@ class EmqxApi:
         answer = await self._call("GET", f"/clients/{_segment(client_id)}", allowed={404})
         if self._gone(answer):
             return None
-        return LiveClient.of(self._json(answer))
+        return LiveClient.of(self._json(answer), self.offset_ms or 0)
 
     async def clients(self, **query: str) -> AsyncIterator[LiveClient]:
         """All sessions that a query finds; a client that comes or goes meanwhile may be missed, or come twice."""
         async for entry in self._pages("/clients", query):
-            yield LiveClient.of(entry)
+            yield LiveClient.of(entry, self.offset_ms or 0)
 
     async def subscriptions(self, client_id: str) -> list[str]:
         """The filters of one client as the broker holds them: mounted, ``$share/…`` in front."""
@@ -320,6 +323,14 @@ def _segment(client_id: str) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) and value != "undefined" else ""
+
+
+def _moment(value: object, ahead_ms: int) -> int | None:
+    """What a clock told that is so far ahead of ours."""
+    try:
+        return int(datetime.fromisoformat(_text(value)).timestamp() * 1000) - ahead_ms
+    except (ValueError, OverflowError):
+        return None
 
 
 def _code(answer: httpx.Response) -> str:

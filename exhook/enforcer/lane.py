@@ -108,7 +108,7 @@ class Lane:
                 _note_refused(done, some, error)
                 continue
             pairs = [(one.id, session.client.client_id) for session, means in some for one in means]
-            await self._do(partial(self._ledger.revocations.note_ended, pairs))
+            await self._do(partial(self._ledger.revocations.note_ended, pairs, self._clock()))
             metrics.ENDED.labels(self._api.cluster.name, "session").inc(len(some))
         return [one for one, verdict in zip(found, verdicts, strict=True) if not verdict.disconnect]
 

@@ -5,7 +5,7 @@ All of it is slow enough to be done in a thread of its own, one thing after the 
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exhook.brokers.emqx import LiveClient
@@ -24,6 +24,10 @@ from store.view import Listener
 CLAIM_MS: Final = 1_000
 MOST_AT_ONCE: Final = 10_000
 """Revocations that are worked at together."""
+
+
+LET_IN_MS: Final = 1_000
+"""How long after it was ended a client may still turn up that was let in before; EMQX tells its clock in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,10 @@ class Ledger:
     def concerned(
         self, batch: Sequence[Revocation], sessions: Iterable[Session]
     ) -> list[tuple[Session, Sequence[Revocation]]]:
-        """The sessions that a batch means, each with what means it, less those that were ended for it before."""
+        """The sessions that a batch means, each with what means it.
+
+        Whoever was ended for it before and came back is decided anew, and has proven who it is anew.
+        """
         broad: list[Revocation] = []
         named: dict[tuple[str, str], list[Revocation]] = {}
         for one in batch:
@@ -97,9 +104,9 @@ class Ledger:
                 continue
             instances = instances_of(client, session.listeners)
             means = [
-                one
+                replace(one, proof=one.proof and not _came_back(client, ended.get((one.id, client.client_id))))
                 for one in maybe
-                if (one.id, client.client_id) not in ended and concerns(one.subject, client, instances)
+                if concerns(one.subject, client, instances)
             ]
             if means:
                 found.append((session, means))
@@ -144,3 +151,8 @@ class Ledger:
         self.revocations.note(cluster, wanted, at, losers)
         self._read_up_to[cluster] = wanted
         return bool(losers)
+
+
+def _came_back(client: LiveClient, ended_at: int | None) -> bool:
+    """Whether a client was let in after it had been ended, and not just before."""
+    return ended_at is not None and client.connected_at is not None and client.connected_at > ended_at + LET_IN_MS

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -42,6 +43,7 @@ class Session:
     mountpoint: str = ""
     listener: str = "tcp:default"
     connected: bool = True
+    connected_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     def entry(self) -> dict[str, Any]:
         return {
@@ -55,7 +57,7 @@ class Session:
             "ip_address": "127.0.0.1",
             "port": 50000,
             "proto_ver": 5,
-            "connected_at": "2026-01-01T00:00:00.000+00:00",
+            "connected_at": self.connected_at.isoformat(timespec="milliseconds"),
         }
 
 

@@ -1,8 +1,9 @@
 """Who loses something loses it in sessions that stand: real stores, a real HTTP API, faults of all kinds."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,35 @@ class TestWhoLoses:
         async with enforcing(known, broker):
             await becomes(lambda: settled(known))
         assert broker.disconnected == ["c1"]
+
+    @pytest.mark.parametrize("how", ["secret", "blacklist", "identity"])
+    async def test_who_was_let_in_just_before_it_was_ended_is_ended_at_the_second_look(
+        self, known: Store, broker: EmqxApiUnderTest, how: str
+    ) -> None:
+        """EMQX knows the session of a CONNECT that was allowed a moment ago only after the first one was ended."""
+        broker.join(Session("c1", "alice", {"a/b"}))
+
+        def cut(client_id: str) -> None:
+            broker.cut = lambda _: None
+            broker.join(Session(client_id, "alice", {"a/b"}, connected_at=datetime.now(UTC)))
+
+        broker.cut = cut
+        changes: dict[str, Callable[[], object]] = {
+            "secret": lambda: known.put(identity("alice", b"other")),
+            "blacklist": lambda: known.put(BlacklistEntry(instance=INSTANCE, client_id="c1", source="policy")),
+            "identity": lambda: known.remove(identity("alice", b"right")),
+        }
+        await after(known, broker, changes[how])
+        assert broker.disconnected == ["c1", "c1"]
+        assert not broker.sessions
+
+    async def test_who_came_back_with_the_new_secret_stays(self, known: Store, broker: EmqxApiUnderTest) -> None:
+        broker.join(Session("c1", "alice", {"a/b"}))
+        broker.cut = lambda client_id: broker.join(
+            Session(client_id, "alice", {"a/b"}, connected_at=datetime.now(UTC) + timedelta(seconds=5))
+        )
+        await after(known, broker, lambda: known.put(identity("alice", b"other")))
+        assert (broker.disconnected, broker.sessions["c1"].topics) == (["c1"], {"a/b"})
 
     async def test_groups_and_everyone(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(

@@ -192,8 +192,8 @@ class TestRows:
     def test_what_is_done_makes_room(self, revocations: Revocations, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("store.revocations.KEPT_DONE", 3)
         revocations.note("plant", Place("id", 1), 0, {Subject("i", "USER", str(n)): False for n in range(10)})
-        revocations.note_ended([(1, "c"), (2, "c")])
-        assert revocations.ended([1, 2, 3]) == {(1, "c"), (2, "c")}
+        revocations.note_ended([(1, "c"), (2, "c")], 5)
+        assert revocations.ended([1, 2, 3]) == {(1, "c"): 5, (2, "c"): 5}
         revocations.looked(dict.fromkeys(range(1, 9), 0), 5, 10)
         assert [one.id for one in revocations.due("plant", 14, 100, broad=False)] == [9, 10]
         assert len(revocations.due("plant", 15, 100, broad=False)) == 10
@@ -202,7 +202,7 @@ class TestRows:
             State.WAITING: 2, State.AGAIN: 0, State.DONE: 8, State.FAILED: 0,
         }  # fmt: skip
         assert [one.id for one in revocations.last(10)] == [10, 9, 8, 7, 6]
-        assert revocations.ended([1, 2]) == set()
+        assert revocations.ended([1, 2]) == {}
 
     def test_refusals_put_off_longer_and_longer(self, revocations: Revocations) -> None:
         revocations.note("plant", Place("id", 1), 0, {ALICE: False})
