@@ -68,7 +68,7 @@ class LiveClient:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], ahead_ms: int = 0) -> Self:
-        """Read what the API says of one client; what it leaves out or calls null or undefined is empty."""
+        """Read what the API says of one client; what it leaves out or calls null is empty."""
         count = entry.get("subscriptions_cnt")
         return cls(
             client_id=_text(entry.get("clientid")),
@@ -322,7 +322,8 @@ def _segment(client_id: str) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) and value != "undefined" else ""
+    """A text that the API tells, where it is one; a client may well be called `undefined`."""
+    return value if isinstance(value, str) else ""
 
 
 def _moment(value: object, ahead_ms: int) -> int | None:

@@ -289,11 +289,21 @@ class TestWhoLoses:
         assert broker.disconnected == ["c1"]
         assert broker.unsubscribed == [("c2", "x/1")]
 
-    @pytest.mark.parametrize("client_id", ["..", ".", "a/b", "%2e%2e", "c?x=1", "ü\u202e"])
+    @pytest.mark.parametrize("client_id", ["..", ".", "a/b", "%2e%2e", "c?x=1", "ü\u202e", "undefined"])
     async def test_client_ids_of_all_kinds(self, known: Store, broker: EmqxApiUnderTest, client_id: str) -> None:
         broker.join(Session(client_id, "alice", {"a/1"}), Session("other", "bob"))
         await after(known, broker, lambda: known.put(BlacklistEntry(instance=INSTANCE, client_id=client_id)))
         assert broker.disconnected == [client_id]
+
+    async def test_a_user_and_a_client_called_undefined(self, known: Store, broker: EmqxApiUnderTest) -> None:
+        known.put(identity("undefined", b"right"))
+        broker.join(Session("undefined", "alice", {"a/1"}), Session("c1", "undefined"))
+        await after(known, broker, lambda: known.remove(identity("alice", b"right")))
+        assert broker.disconnected == ["undefined"]
+        known.remove(identity("undefined", b"right"))
+        async with enforcing(known, broker):
+            await becomes(lambda: settled(known))
+        assert broker.disconnected == ["undefined", "c1"]
 
     async def test_a_gain_calls_nobody(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(Session("c1", "alice"))
