@@ -33,6 +33,10 @@ class SealError(Exception):
     """Secrets cannot be read with the keys at hand; the message says which key is missing, or what is malformed."""
 
 
+class AlteredSecret(SealError):
+    """One sealed value was altered or moved; the others may well be whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class SealKeys:
     """The keys at hand: the first seals, every one unseals (so that they rotate without an outage)."""
@@ -111,7 +115,7 @@ class SealKeys:
         if sealed[:1] == b"\0":
             return sealed[1:]
         if sealed[:1] != b"\1" or len(sealed) < _LEAST_SEALED_BYTES:
-            raise SealError(_ALTERED)
+            raise AlteredSecret(_ALTERED)
         named = sealed[1 : 1 + _ID_BYTES].hex()
         if named not in self._keys:
             raise SealError(missing_key(named))
@@ -119,7 +123,7 @@ class SealKeys:
         try:
             return self._cipher(named).decrypt(nonce, body, bound_to.encode())
         except InvalidTag:
-            raise SealError(_ALTERED) from None
+            raise AlteredSecret(_ALTERED) from None
 
     def _cipher(self, named: str) -> AESGCM:
         cipher = self._ciphers.get(named)

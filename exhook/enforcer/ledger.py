@@ -17,7 +17,7 @@ from store.clock import Clock
 from store.reader import Reader
 from store.revocations import EVERYBODY, Place, Revocation, Revocations
 from store.runtime import Runtime
-from store.seal import SealKeys
+from store.seal import AlteredSecret, SealKeys
 from store.tables import Subject
 from store.view import Listener
 
@@ -115,18 +115,18 @@ class Ledger:
     def judge(self, found: Sequence[tuple[Session, Sequence[Revocation]]]) -> list[Verdict]:
         """What befalls each."""
         now = self._clock()
-        return [
-            judge(
-                self._reader,
-                self._bindings,
-                session.client,
-                session.listeners,
-                session.topics,
-                proofs=frozenset(one.subject for one in means if one.proof),
-                now_ms=now,
-            )
-            for session, means in found
-        ]
+        return [self._judged(session, means, now) for session, means in found]
+
+    def _judged(self, session: Session, means: Sequence[Revocation], now: int) -> Verdict:
+        proofs = frozenset(one.subject for one in means if one.proof)
+        try:
+            return judge(
+                self._reader, self._bindings, session.client, session.listeners, session.topics,
+                proofs=proofs, now_ms=now,
+            )  # fmt: skip
+        except AlteredSecret:
+            # The workers deny it whatever it asks for; and the others must not wait for it.
+            return Verdict(disconnect=True)
 
     def say(self, name: str, value: Mapping[str, object]) -> None:
         self._runtime.say(name, value, self._clock())

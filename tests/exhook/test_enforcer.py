@@ -23,6 +23,7 @@ from store.database import Database
 from store.records import Action, BlacklistEntry, Effect, Grantee, Group, Instance
 from store.revocations import MOST_ATTEMPTS, Revocations, State
 from store.runtime import Runtime
+from store.seal import SealKeys, new_key
 from store.sweeper import sweep
 
 
@@ -383,6 +384,27 @@ class TestPlace:
 
 
 class TestFaults:
+    async def test_an_altered_secret_keeps_nobody_else_waiting(self, tmp_path: Path, broker: EmqxApiUnderTest) -> None:
+        """Whose it is, the workers deny: it is ended."""
+        store = Store(tmp_path / "exhook.db", SealKeys.from_text(new_key(), "keys"))
+        everyone = permission("", "all/#", to=Grantee.ALL)
+        store.put(
+            instance(), identity("alice", b"right"), identity("bob", b"right"), permission("alice", "a/#"), everyone
+        )
+
+        def damage() -> None:
+            with Database.open(store.path, store.keys) as database:
+                database.connection.execute(
+                    "UPDATE identity_secrets SET sealed = substr(sealed, 1, length(sealed) - 1)"
+                    " WHERE identity = (SELECT row FROM identities WHERE username = 'bob')"
+                )
+            broker.join(Session("a1", "alice", {"all/x", "a/x"}), Session("b1", "bob", {"b/x"}))
+            store.remove(everyone)
+
+        await after(store, broker, damage)
+        assert broker.sessions["a1"].topics == {"a/x"}
+        assert broker.disconnected == ["b1"]
+
     async def test_an_api_that_is_down_for_long(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(Session("c1", "alice"), Session("c2", "bob"))
         with structlog.testing.capture_logs() as lines:
