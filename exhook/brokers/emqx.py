@@ -296,8 +296,10 @@ class EmqxApi:
     def _note_clock(self, answer: httpx.Response) -> None:
         if date := answer.headers.get("date"):
             try:
-                ahead = parsedate_to_datetime(date) - datetime.now(UTC)
-            except ValueError:
+                told = parsedate_to_datetime(date)
+                # The zone `-0000` says that there is none; dates of HTTP are in UTC.
+                ahead = (told if told.tzinfo else told.replace(tzinfo=UTC)) - datetime.now(UTC)
+            except (ValueError, TypeError, OverflowError):
                 return
             # Its clock is cut to seconds.
             self.offset_ms = int(ahead.total_seconds() * 1000) + 500

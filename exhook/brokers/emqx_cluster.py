@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -68,6 +68,8 @@ class EmqxCluster(BaseModel):
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("is no address of an API; write http://127.0.0.1:18083, say")
+        if not _has_good_port(parts):
+            raise ValueError("names no port from 1 to 65535; write http://127.0.0.1:18083, say")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("holds more than an address; the API key belongs into api_key_file")
         return value.rstrip("/").removesuffix("/api/v5")
@@ -127,6 +129,13 @@ def refuse_key(path: str) -> None:
     """
     if _KEY.search(path):
         raise ValueError("looks like the key itself; put that into a file, and name the file here")
+
+
+def _has_good_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _loopback(host: str) -> bool:

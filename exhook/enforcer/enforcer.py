@@ -173,6 +173,8 @@ class _Cluster:
                     said = await self._say(said)
                 except (StoreUnavailable, SealError) as error:
                     logger.warning("runtime file unavailable", why=str(error))
+                except Exception as error:  # noqa: BLE001 - whatever it is, it must not end what ends sessions
+                    self._note_fault(error)
             await asyncio.sleep(IDLE_SECONDS)
 
     async def _say(self, said: tuple[str, int] | None) -> tuple[str, int]:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from emqx_api_under_test import KEY, SECRET, EmqxApiUnderTest, Session
 from pydantic import ValidationError
@@ -164,9 +165,20 @@ async def test_ports_and_name(broker: EmqxApiUnderTest) -> None:
         assert await api.find("/no/such/path") is None
 
 
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [("Sun, 22 Nov 2026 06:34:49 -0000", True), ("Sun, 22 Nov 2026 06:34:49 +99999999999999", False), ("now", False)],
+)
+def test_dates_of_all_kinds(broker: EmqxApiUnderTest, date: str, told: bool) -> None:
+    api = EmqxApi(broker.cluster(), broker.environ)
+    api._note_clock(httpx.Response(200, headers={"date": date}))
+    assert (api.offset_ms is not None) is told
+
+
 @pytest.mark.parametrize(("url", "why"), [
     ("emqx:18083", "no address"), ("ftp://127.0.0.1", "no address"), ("http://k:s@127.0.0.1", "api_key_file"),
-    ("http://emqx.example:18083", "in the clear"),
+    ("http://emqx.example:18083", "in the clear"), ("http://127.0.0.1:99999", "no port"),
+    ("http://127.0.0.1:abc", "no port"), ("http://127.0.0.1:0", "no port"),
 ])  # fmt: skip
 def test_addresses_that_are_refused(url: str, why: str) -> None:
     with pytest.raises(ValidationError, match=why):

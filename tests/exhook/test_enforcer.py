@@ -16,6 +16,8 @@ from worker_under_test import INSTANCE, Store, identity, instance, permission, s
 
 from exhook import metrics
 from exhook.brokers import emqx
+from exhook.brokers.emqx import EmqxApi
+from exhook.enforcer import enforcer as enforcer_module
 from exhook.enforcer import lane
 from exhook.listeners import ListenerRule
 from store.clock import now_ms
@@ -451,6 +453,28 @@ class TestFaults:
             await becomes(lambda: settled(known))
         assert broker.disconnected == ["c1"]
         assert faults._value.get() - before == (1 if status == 429 else 5)
+
+    async def test_whatever_befalls_the_probe_ends_nothing(
+        self, known: Store, broker: EmqxApiUnderTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(enforcer_module, "PROBE_MS", 1)
+        broken = False
+
+        def note_clock(_self: EmqxApi, _answer: object) -> None:
+            if broken:
+                raise RuntimeError("a fault of our own")
+
+        monkeypatch.setattr(EmqxApi, "_note_clock", note_clock)
+        broker.join(Session("c1", "alice"))
+        async with enforcing(known, broker):
+            await becomes(lambda: settled(known))
+            with structlog.testing.capture_logs() as logs:
+                broken = True
+                await becomes(lambda: any("RuntimeError" in one.get("why", "") for one in logs))
+                broken = False
+                known.remove(identity("alice", b"right"))
+                await becomes(lambda: settled(known))
+        assert broker.disconnected == ["c1"]
 
     async def test_a_key_that_is_mended(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(Session("c1", "nobody"))
