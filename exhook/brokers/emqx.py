@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from exhook.brokers.emqx_cluster import EmqxCluster, NoApiKey
-from exhook.brokers.pace import Pace
+from exhook.brokers.pace import LONGEST_SECONDS, Pace
 
 PAGE: Final = 1_000
 """Clients or subscriptions asked for at once."""
@@ -46,7 +46,7 @@ class Unavailable(EmqxFault):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        """Seconds that it asks us to wait."""
+        """Seconds that it asks us to wait; no more than our own longest pause."""
 
 
 class CallRefused(EmqxFault):
@@ -347,4 +347,5 @@ def _code(answer: httpx.Response) -> str:
 
 def _retry_after(answer: httpx.Response) -> float | None:
     text = answer.headers.get("retry-after", "")
-    return float(text) if text.isdecimal() else None
+    # Whatever it asks for: revocations are to be done soon after it can be reached again.
+    return min(float(text), LONGEST_SECONDS) if text.isdecimal() else None

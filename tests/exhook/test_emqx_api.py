@@ -11,7 +11,7 @@ from emqx_api_under_test import KEY, SECRET, EmqxApiUnderTest, Session
 from pydantic import ValidationError
 
 from exhook.brokers import emqx
-from exhook.brokers.emqx import CallRefused, EmqxApi, KeyRefused, LiveClient, Unavailable
+from exhook.brokers.emqx import CallRefused, EmqxApi, KeyRefused, LiveClient, Unavailable, _retry_after
 from exhook.brokers.emqx_cluster import EmqxCluster, NoApiKey
 from exhook.brokers.pace import BackOff, Pace
 
@@ -113,6 +113,13 @@ async def test_what_an_error_means(broker: EmqxApiUnderTest, status: int, kind: 
         assert SECRET not in str(raised.value)
         if isinstance(raised.value, Unavailable):
             assert raised.value.retry_after == (1.0 if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"), [("7", 7.0), ("86400", 30.0), ("9" * 400, 30.0), ("-1", None), ("soon", None)]
+)
+def test_no_longer_than_our_own_longest_pause(wanted: str, kept: float | None) -> None:
+    assert _retry_after(httpx.Response(503, headers={"retry-after": wanted})) == kept
 
 
 async def test_down_slow_or_something_else(broker: EmqxApiUnderTest) -> None:
