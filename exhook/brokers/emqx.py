@@ -94,9 +94,9 @@ class EmqxApi:
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def __aenter__(self) -> Self:
         return self

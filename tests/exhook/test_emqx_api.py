@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,12 @@ def api_of(broker: EmqxApiUnderTest, **more: object) -> EmqxApi:
 async def test_one_client_and_its_subscriptions(broker: EmqxApiUnderTest) -> None:
     broker.join(Session("c/1 %", "alice", {"m/a", "$share/g/m/b"}, mountpoint="m/"))
     async with api_of(broker) as api:
-        assert await api.client("c/1 %") == LiveClient("c/1 %", "alice", "m/", "tcp:default", 2)
+        found = await api.client("c/1 %")
+        assert found is not None
+        assert replace(found, connected_at=None) == LiveClient("c/1 %", "alice", "m/", "tcp:default", 2)
+        at = Session("c").connected_at.timestamp() * 1000
+        assert found.connected_at is not None
+        assert abs(found.connected_at - at) < 5_000
         assert sorted(await api.subscriptions("c/1 %")) == ["$share/g/m/b", "m/a"]
         assert await api.client("nobody") is None
         assert await api.subscriptions("nobody") == []
@@ -146,6 +152,28 @@ async def test_a_rotated_key_is_read_after_it_was_refused(broker: EmqxApiUnderTe
         assert KEY not in str(raised.value)
         file.write_text(f"{KEY}:{SECRET}\n", encoding="utf-8")
         assert await api.client("c")
+
+
+async def test_who_calls_while_the_client_is_closed_gets_a_new_one(
+    broker: EmqxApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, closed = asyncio.Event(), asyncio.Event()
+    close = httpx.AsyncClient.aclose
+
+    async def close_late(self: httpx.AsyncClient) -> None:
+        await close(self)
+        closing.set()
+        await closed.wait()
+
+    async with api_of(broker) as api:
+        await api.get("/nodes")
+        with monkeypatch.context() as patched:
+            patched.setattr(httpx.AsyncClient, "aclose", close_late)
+            task = asyncio.create_task(api.close())
+            await closing.wait()
+            assert await api.get("/nodes")
+            closed.set()
+            await task
 
 
 async def test_the_key_shows_nowhere(broker: EmqxApiUnderTest, caplog: pytest.LogCaptureFixture) -> None:
