@@ -40,23 +40,26 @@ class Sessions:
         """
         subjects = {one.subject for one in batch}
         if any(map(is_broad, subjects)) or len(subjects) > ONE_BY_ONE:
-            return await self._all()
+            return await self._listed()
         found = await asyncio.gather(*map(self._of, subjects), return_exceptions=True)
         clients: dict[str, LiveClient] = {}
         for some in found:
             if isinstance(some, CallRefused):
                 # A name that this API cannot be asked for; it must not keep the others waiting.
-                return await self._all()
+                return await self._listed()
             if isinstance(some, BaseException):
                 raise some
             clients |= {one.client_id: one for one in some}
         return list(clients.values())
 
-    async def _all(self) -> list[LiveClient]:
-        """Every session. What is listed page by page shifts when clients come and go: asked until nobody is new."""
+    async def _listed(self, **query: str) -> list[LiveClient]:
+        """Every session that a query finds.
+
+        What is listed page by page shifts when clients come and go: asked until nobody is new.
+        """
         known: dict[str, LiveClient] = {}
         for _ in range(MOST_LISTINGS):
-            listed = {one.client_id: one async for one in self._api.clients()}
+            listed = {one.client_id: one async for one in self._api.clients(**query)}
             new = listed.keys() - known.keys()
             known |= listed
             if not new or len(listed) < emqx.PAGE:
@@ -91,11 +94,11 @@ class Sessions:
                 one = await self._api.client(subject.name)
                 return [one] if one else []
             case Grantee.GROUP.value:
-                return [one async for one in self._api.clients(like_clientid=f"{subject.name}@@@")]
+                return await self._listed(like_clientid=f"{subject.name}@@@")
             case Grantee.ACCESS_KEY.value:
-                return [one async for one in self._api.clients(like_username=f"|{subject.name}|")]
+                return await self._listed(like_username=f"|{subject.name}|")
             case _:
-                return [one async for one in self._api.clients(username=subject.name)]
+                return await self._listed(username=subject.name)
 
     async def _learn(self, rules: tuple[ListenerRule, ...]) -> None:
         """What of the cluster the rules ask for."""

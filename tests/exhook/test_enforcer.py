@@ -1,7 +1,7 @@
 """Who loses something loses it in sessions that stand: real stores, a real HTTP API, faults of all kinds."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,17 +16,19 @@ from worker_under_test import INSTANCE, Store, identity, instance, permission, s
 
 from exhook import metrics
 from exhook.brokers import emqx
-from exhook.brokers.emqx import EmqxApi
+from exhook.brokers.emqx import EmqxApi, LiveClient
 from exhook.enforcer import enforcer as enforcer_module
 from exhook.enforcer import lane
+from exhook.enforcer.sessions import Sessions
 from exhook.listeners import ListenerRule
 from store.clock import now_ms
 from store.database import Database
 from store.records import Action, BlacklistEntry, Effect, Grantee, Group, Instance
-from store.revocations import MOST_ATTEMPTS, Revocations, State
+from store.revocations import EVERYBODY, MOST_ATTEMPTS, Revocation, Revocations, State
 from store.runtime import Runtime
 from store.seal import SealKeys, new_key
 from store.sweeper import sweep
+from store.tables import Subject
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +225,29 @@ class TestWhoLoses:
         )
         await after(known, broker, lambda: known.put(identity("alice", b"other")))
         assert (broker.disconnected, broker.sessions["c1"].topics) == (["c1"], {"a/b"})
+
+    @pytest.mark.parametrize("subject", [
+        Subject(INSTANCE, "USER", "alice"), Subject(INSTANCE, "GROUP", "GID_Alpha"), Subject("", "ACCESS_KEY", "key"),
+        EVERYBODY,
+    ], ids=lambda subject: subject.type)  # fmt: skip
+    async def test_who_was_missed_between_two_pages_is_found(
+        self, broker: EmqxApiUnderTest, monkeypatch: pytest.MonkeyPatch, subject: Subject
+    ) -> None:
+        """Whoever comes or goes shifts the pages."""
+        monkeypatch.setattr(emqx, "PAGE", 2)
+        listings = iter([["a", "b"], ["b", "c"], ["a", "c"], ["d"]])
+
+        async def clients(_self: EmqxApi, **_query: str) -> AsyncIterator[LiveClient]:
+            for name in next(listings):
+                yield LiveClient.of({"clientid": name})
+
+        monkeypatch.setattr(EmqxApi, "clients", clients)
+        async with EmqxApi(broker.cluster(), broker.environ) as api:
+            wanted = Revocation(
+                id=1, cluster="", revision=1, at=0, subject=subject, proof=False, state=State.WAITING, due=0,
+                attempts=0, ended_at=0, disconnected=0, unsubscribed=0, note="",
+            )  # fmt: skip
+            assert {one.client_id for one in await Sessions(api).meant_by([wanted])} == {"a", "b", "c"}
 
     async def test_groups_and_everyone(self, known: Store, broker: EmqxApiUnderTest) -> None:
         broker.join(
