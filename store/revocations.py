@@ -42,7 +42,7 @@ OWNED_MS: Final = 10_000
 
 _COLUMNS: Final = (
     "id, cluster, revision, at, instance, subject_type, subject, proof, state, due, attempts, ended_at, disconnected,"
-    " unsubscribed, note"
+    " unsubscribed, note, since"
 )
 
 
@@ -89,7 +89,10 @@ class Revocation:
     """When that was committed, in milliseconds since the epoch."""
     subject: Subject
     proof: bool
-    """What it connected with proves nothing any more: its sessions end, whatever they may."""
+    """What it connected with proves nothing any more: its sessions end, whatever they may.
+
+    Of everybody: whose it is stands in the change log, after `since`.
+    """
     state: State
     due: int
     """Not before this, in milliseconds since the epoch."""
@@ -98,6 +101,8 @@ class Revocation:
     disconnected: int
     unsubscribed: int
     note: str
+    since: int = 0
+    """The revision after which the log was read for it, up to `revision`."""
 
 
 class Revocations:
@@ -128,19 +133,31 @@ class Revocations:
         rows = self._runtime.read("SELECT store_id, revision FROM revocation_places WHERE cluster = ?", (cluster,))
         return Place(*rows[0]) if rows else None
 
-    def note(self, cluster: str, place: Place, at: int, losers: Mapping[Subject, bool]) -> None:
-        """Losers, each with whether its proof is lost; and that the log was read up to a place."""
+    def note(
+        self, cluster: str, place: Place, at: int, losers: Mapping[Subject, bool], *,
+        since: Place | None = None, pid: int | None = None,
+    ) -> bool:  # fmt: skip
+        """Losers, each with whether its proof is lost; and that the log was read from one place up to another.
+
+        False, and nothing is written, where that took the process `pid` so long that another one has taken over.
+        """
         with self._runtime.writing() as connection:
+            if pid is not None:
+                row = connection.execute("SELECT pid FROM revocation_owner").fetchone()
+                if row is None or row["pid"] != pid or self.place(cluster) != since:
+                    return False
+            after = since.revision if since else 0
             connection.executemany(
-                "INSERT INTO revocations (cluster, revision, at, instance, subject_type, subject, proof)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(cluster, place.revision, at, *subject, proof) for subject, proof in losers.items()],
+                "INSERT INTO revocations (cluster, revision, at, instance, subject_type, subject, proof, since)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(cluster, place.revision, at, *subject, proof, after) for subject, proof in losers.items()],
             )
             connection.execute(
                 "INSERT INTO revocation_places (cluster, store_id, revision) VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET store_id = excluded.store_id, revision = excluded.revision",
                 (cluster, *place),
             )
+        return True
 
     def due(self, cluster: str, now_ms: int, limit: int, *, broad: bool) -> list[Revocation]:
         """What is to be done now, the oldest first: of broad subjects, or of the others."""
@@ -237,6 +254,7 @@ class Revocations:
                 disconnected=row["disconnected"],
                 unsubscribed=row["unsubscribed"],
                 note=row["note"],
+                since=row["since"],
             )
             for row in rows
         ]

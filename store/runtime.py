@@ -294,6 +294,12 @@ def m007_ended_at(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE revoked_clients ADD COLUMN at INTEGER NOT NULL DEFAULT 0")
 
 
+@RUNTIME.step
+def m008_since(database: sqlite3.Connection) -> None:
+    """Since which revision the change log was read for a revocation."""
+    database.execute("ALTER TABLE revocations ADD COLUMN since INTEGER NOT NULL DEFAULT 0")
+
+
 def _newest(denials: Iterable[Denial]) -> list[Denial]:
     """What of a batch could be kept at all, in its order."""
     seen: Counter[str] = Counter()

@@ -49,6 +49,7 @@ class Ledger:
         self._clock = clock
         self._claimed_at: int | None = None
         self._read_up_to: dict[str, Place] = {}
+        self._looked_up: dict[tuple[int, int], frozenset[Subject]] = {}
         self._bindings = Bindings(self._runtime)
         self.revocations = Revocations(self._runtime)
 
@@ -115,10 +116,12 @@ class Ledger:
     def judge(self, found: Sequence[tuple[Session, Sequence[Revocation]]]) -> list[Verdict]:
         """What befalls each."""
         now = self._clock()
-        return [self._judged(session, means, now) for session, means in found]
+        verdicts = [self._judged(session, means, now) for session, means in found]
+        self._looked_up.clear()
+        return verdicts
 
     def _judged(self, session: Session, means: Sequence[Revocation], now: int) -> Verdict:
-        proofs = frozenset(one.subject for one in means if one.proof)
+        proofs = frozenset[Subject]().union(*(self._proofs(one, session) for one in means))
         try:
             return judge(
                 self._reader, self._bindings, session.client, session.listeners, session.topics,
@@ -135,22 +138,41 @@ class Ledger:
         """Note who lost something since a cluster's place; whether anybody did."""
         place, now = self.revocations.place(cluster), self._clock()
         lost: frozenset[Subject] | None = None
-        proofs: frozenset[Subject] = frozenset()
-        at = now
+        is_whole, at = False, now
         if place is not None and place.store_id == wanted.store_id and place.revision <= wanted.revision:
+            is_whole = True
             lost = self._reader.losses(place.revision, wanted.revision, now)
-            proofs = self._reader.lost_proofs(place.revision, wanted.revision)
             at = self._reader.committed_after(place.revision) or now
         if lost is None:
             why = "no place yet" if place is None else "more changes, or others, than can be told one by one"
             logger.warning("everybody's sessions are checked", cluster=cluster, why=why, revision=wanted.revision)
-            # Those whose proof went are still known by name, where the log is whole.
-            losers = {EVERYBODY: False} | dict.fromkeys(proofs, True)
+            # Those whose proof went are looked up in the log, where it is whole: a row for each might be a million.
+            losers = {EVERYBODY: is_whole}
         else:
+            proofs = self._reader.lost_proofs(place.revision, wanted.revision) if place and lost else frozenset()
             losers = {subject: subject in proofs for subject in lost}
-        self.revocations.note(cluster, wanted, at, losers)
+        if not self.revocations.note(cluster, wanted, at, losers, since=place, pid=os.getpid()):
+            # It took so long that another server has taken over; whatever there is, that one has noted.
+            self._claimed_at = None
+            return False
         self._read_up_to[cluster] = wanted
         return bool(losers)
+
+    def _proofs(self, one: Revocation, session: Session) -> frozenset[Subject]:
+        """The subjects of a session whose proof was lost by what a revocation tells of."""
+        if not one.proof:
+            return frozenset()
+        if one.subject != EVERYBODY:
+            return frozenset((one.subject,))
+        instances = {"", *instances_of(session.client, session.listeners)}
+        own = {Subject(instance, *name) for instance in instances for name in names_of(session.client)}
+        return self._all_proofs(one) & own
+
+    def _all_proofs(self, one: Revocation) -> frozenset[Subject]:
+        stretch = (one.since, one.revision)
+        if stretch not in self._looked_up:
+            self._looked_up[stretch] = self._reader.lost_proofs(*stretch)
+        return self._looked_up[stretch]
 
 
 def _came_back(client: LiveClient, ended_at: int | None) -> bool:

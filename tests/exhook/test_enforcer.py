@@ -1,6 +1,7 @@
 """Who loses something loses it in sessions that stand: real stores, a real HTTP API, faults of all kinds."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,12 +20,14 @@ from exhook.brokers import emqx
 from exhook.brokers.emqx import EmqxApi, LiveClient
 from exhook.enforcer import enforcer as enforcer_module
 from exhook.enforcer import lane
+from exhook.enforcer.ledger import Ledger
 from exhook.enforcer.sessions import Sessions
 from exhook.listeners import ListenerRule
+from exhook.settings import Settings
 from store.clock import now_ms
 from store.database import Database
 from store.records import Action, BlacklistEntry, Effect, Grantee, Group, Instance
-from store.revocations import EVERYBODY, MOST_ATTEMPTS, Revocation, Revocations, State
+from store.revocations import EVERYBODY, MOST_ATTEMPTS, OWNED_MS, Revocation, Revocations, State
 from store.runtime import Runtime
 from store.seal import SealKeys, new_key
 from store.sweeper import sweep
@@ -393,6 +396,45 @@ class TestPlace:
         # A secret that went is known by name all the same.
         assert broker.disconnected == ["c1"]
         assert broker.sessions["c2"].topics == {"b/1"}
+        assert next((one.subject, one.proof) for one in rows(known)) == (EVERYBODY, True)
+
+    async def test_many_new_owners_of_client_ids_are_one_revocation(
+        self, known: Store, broker: EmqxApiUnderTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("store.losses.MAX_CHANGES", 2)
+        broker.join(Session("d7", "alice", {"a/1"}), Session("c1", "alice", {"a/1"}))
+        await after(
+            known, broker, lambda: known.put(*(identity("alice", b"x", client_id=f"d{number}") for number in range(20)))
+        )
+        assert broker.disconnected == ["d7"]
+        assert len(rows(known)) == 2
+
+    async def test_who_reads_for_so_long_that_another_took_over_notes_nothing(
+        self, known: Store, broker: EmqxApiUnderTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = [now_ms()]
+        settings = Settings(db=known.path, emqx=(broker.cluster(),))
+        slow, other = (Ledger(settings, known.keys, lambda: clock[0]) for _ in range(2))
+        mine, parent = os.getpid(), os.getppid()
+        assert slow.follow()
+        known.remove(identity("alice", b"right"))
+        losses = slow._reader.losses
+
+        def taken_over(since: int, until: int, now: int) -> frozenset[Subject] | None:
+            clock[0] += OWNED_MS + 1
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "getpid", lambda: parent)
+                assert other.follow()
+            return losses(since, until, now)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(slow._reader, "losses", taken_over)
+            assert not slow.follow()
+        assert os.getpid() == mine
+        assert slow.follow() is None
+        assert [one.subject.name for one in rows(known)] == ["alice", ""]
+        for ledger in (slow, other):
+            ledger.close()
 
     async def test_one_of_two_servers_on_a_store_does_it(self, known: Store, broker: EmqxApiUnderTest) -> None:
         with Runtime.open(known.path) as runtime:
