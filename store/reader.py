@@ -65,10 +65,10 @@ class Reader:
         self._instances: dict[str, Instance] = {}
         self._unpacked: dict[Kept, Part] = {}
         self._shared: dict[Shared, Shared] = {}
-        self._only_instance: str | None = None
-        self._token_keys: TokenKeys | None = None
-        self._has_tokens: bool | None = None
-        self._seen = 0
+        self._only_instance: str | None
+        self._token_keys: TokenKeys | None
+        self._has_tokens: bool | None
+        self._seen: int
         self._adopt(Database.open(path, keys, create=False))
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class Reader:
         self.moves += 1
         self._parts.clear()
         self._instances.clear()
-        self._only_instance = None
+        self._only_instance = self._token_keys = self._has_tokens = None
 
     def _account(self, name: AccountName, parts: Sequence[Part], binding: Binding | None) -> Account:
         keyed, granted, *shown = parts

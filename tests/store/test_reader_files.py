@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from records_under_test import INSTANCE, NOW, PUB, allow, asking, instance, user, written
+from records_under_test import INSTANCE, NOW, PUB, access_key, allow, asking, instance, user, written
 
+from store.account_records import TokenActions
 from store.database import Database
 from store.decision import authorize
 from store.reader import Reader
 from store.records import Grantee
 from store.seal import SealKeys
+from store.token_text import named_key
+from store.tokens import issue, retire_token_key
 from store.unavailable import StoreUnavailable
 
 KEYS = SealKeys()
@@ -143,6 +146,32 @@ class TestReplaced:
         assert sound(path)
         for each in others:
             each.close()
+
+    def test_what_tokens_are_good_for_is_the_new_files(self, path: Path, tmp_path: Path) -> None:
+        """Its token keys, and whether there are tokens at all: once none was, once one was retired with its key."""
+        other_store(path)
+        reader = Reader(path, KEYS)
+        has_tokens = [reader.has_tokens]
+        with Database.open(other_store(tmp_path / "issuing.db"), KEYS) as database:
+            written(database, access_key(all_topics=True))
+            shown = issue(
+                database, "YYYYY", instance=INSTANCE, actions=TokenActions.R, resources=["a"], actor="tester",
+                expires_at=NOW + 3_600_000, now_ms=NOW,
+            ).text  # fmt: skip
+            copy = sqlite3.connect(tmp_path / "retired.db")
+            database.connection.backup(copy)
+            copy.close()
+        with Database.open(tmp_path / "retired.db", KEYS) as database:
+            assert retire_token_key(database, named_key(shown), now_ms=NOW, actor="tester")
+        (tmp_path / "issuing.db").replace(path)
+        assert reader.poll()
+        has_tokens.append(reader.has_tokens)
+        assert has_tokens == [False, True]
+        assert reader.token_keys([shown]).verified(shown)
+        (tmp_path / "retired.db").replace(path)
+        assert reader.poll()
+        assert reader.token_keys([shown]).verified(shown) is None
+        reader.close()
 
     def test_until_it_is_noticed_the_old_one_answers(self, reader: Reader, path: Path, tmp_path: Path) -> None:
         other_store(tmp_path / "other.db").replace(path)
