@@ -79,6 +79,9 @@ class MetricsPort(ThreadingMixIn, WSGIServer):
             self._strangers(why_refused(error))
             return
         with closing(secured):
+            if why := self._certificates.stranger(secured):
+                self._strangers(why)
+                return
             super().finish_request(secured, client_address)
 
     def handle_error(self, *_: object) -> None:

@@ -2,12 +2,19 @@
 
 import datetime as dt
 import ipaddress
+import socket
+import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from exhook.transport import certificates as certificates_module
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -66,6 +73,39 @@ class Authority:
             )
         )
         return pair
+
+
+class Resuming:
+    """A client that speaks TLS 1.2, and resumes its first session by its id each time it comes again."""
+
+    def __init__(self, port: int, authority: Authority, shown: Pair, *protocols: str) -> None:
+        self._port = port
+        self._context = ssl.create_default_context(cafile=str(authority.certificate))
+        self._context.maximum_version = ssl.TLSVersion.TLSv1_2
+        self._context.load_cert_chain(shown.certificate, shown.key)
+        self._context.set_alpn_protocols(list(protocols))
+        self._session: ssl.SSLSession | None = None
+
+    def comes(self, said: bytes = b"") -> bytes:
+        """The beginning of what is answered to what it says; nothing where it is shut out."""
+        with (
+            socket.create_connection(("127.0.0.1", self._port), timeout=20) as plain,
+            self._context.wrap_socket(plain, server_hostname="localhost", session=self._session) as tls,
+        ):
+            assert tls.session_reused is (self._session is not None)
+            self._session = self._session or tls.session
+            answer = b""
+            with suppress(OSError):
+                if said:
+                    tls.sendall(said)
+                    answer = tls.recv(15)
+                tls.unwrap()  # else the server forgets the session
+            return answer
+
+
+def one_day_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the server's own look at certificates; OpenSSL has a clock of its own."""
+    monkeypatch.setattr(certificates_module, "time", lambda: time() + DAY.total_seconds())
 
 
 def _name(name: str) -> x509.Name:

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from certificates_under_test import DAY, Authority, Pair
+from certificates_under_test import DAY, Authority, Pair, Resuming, one_day_passes
 from grpc import aio
 from server_under_test import becomes
 from test_acceptor import no_more_descriptors
@@ -207,6 +207,21 @@ class TestTls:
                     return tls.session is not None and tls.session.has_ticket
 
             assert not await asyncio.to_thread(connect)
+
+    async def test_nor_is_one_by_its_id_once_the_certificate_has_expired(
+        self, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        served = self.served(authority.sign("server"), ca=authority.certificate)
+        async with carried(certificates=served) as one:
+            broker = Resuming(one.port, authority, authority.sign("broker-1"), "h2")
+            for _ in range(2):
+                await asyncio.to_thread(broker.comes)
+            assert one.breaches[Breach.TLS] == 0
+            one_day_passes(monkeypatch)
+            await asyncio.to_thread(broker.comes)
+            await becomes(lambda: one.breaches[Breach.TLS] == 1)
+            assert one.strangers == ["certificate of the peer: certificate has expired"]
+            await becomes(lambda: one.open == 0)
 
     def test_files_that_cannot_be_read_are_told_at_once(self, authority: Authority) -> None:
         pair = authority.sign("server")

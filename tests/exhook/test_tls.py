@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from api_under_test import Sdk, Signed, make_store
-from certificates_under_test import DAY, Authority, Pair
+from certificates_under_test import DAY, Authority, Pair, Resuming, one_day_passes
 from cryptography.hazmat.primitives import serialization
 from prometheus_client import REGISTRY
 from server_under_test import becomes
@@ -25,6 +25,8 @@ from exhook.api.serving import ApiServer
 from exhook.faults import CannotStart
 from exhook.settings import Settings
 from exhook.transport import certificates as certificates_module
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +158,16 @@ class TestApi:
                 assert await one.reaches(authority, shown) is let_in
             await becomes(lambda: refusals() == before + 4)
 
+    async def test_an_expired_certificate_does_not_come_in_by_a_session_from_before(
+        self, store: Store, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with api(store, authority.sign("server"), api_tls_client_ca=authority.certificate) as one:
+            caller = Resuming(one.port, authority, authority.sign("app-1"))
+            for _ in range(2):
+                assert await asyncio.to_thread(caller.comes, HEALTH) == b"HTTP/1.1 200 OK"
+            one_day_passes(monkeypatch)
+            assert not await asyncio.to_thread(caller.comes, HEALTH)
+
     async def test_a_call_needs_its_signature_all_the_same(self, store: Store, authority: Authority) -> None:
         shown = authority.sign("app-1")
         async with api(store, authority.sign("server"), api_tls_client_ca=authority.certificate, api_rate=0.0) as one:
@@ -248,6 +260,15 @@ class TestMetrics:
         for shown in (None, Authority(tmp_path, "stranger").sign("prometheus")):
             assert not reaches(port, trusting(authority, shown))
         assert not reaches(port, None)
+
+    @pytest.mark.usefixtures("counted")
+    def test_readers_are_judged_as_other_peers_are(
+        self, pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        port = metrics_port.serve(self.settings(pair, metrics_tls_client_ca=authority.certificate))
+        assert port
+        monkeypatch.setattr(certificates_module.Certificates, "stranger", lambda *_: "expired since")
+        assert not reaches(port, trusting(authority, authority.sign("prometheus")))
 
     @pytest.mark.usefixtures("counted")
     def test_readers_that_dawdle_keep_nobody_out_for_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
