@@ -91,5 +91,5 @@ def find(action: str, version: str, method: str) -> Call:
     if call is None or version != VERSION:
         raise Refusal("InvalidApi.NotFound", f"there is no such call in version {VERSION}", status=404)
     if method not in call.methods:
-        raise Refusal("InvalidApi.NotFound", f"{action} is called by {' or '.join(sorted(call.methods))}", status=405)
+        raise Refusal("InvalidApi.NotFound", f"{action} is called by {' or '.join(sorted(call.methods))}", status=404)
     return call

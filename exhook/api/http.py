@@ -37,9 +37,9 @@ def application(api: Api) -> Starlette:
             return Response(status_code=400)
         return _response(await api.answer(request, _address(http)))
 
-    async def not_there(http: HttpRequest, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 404
-        refusal = Refusal("InvalidApi.NotFound", "calls are made by GET or POST to the path /", status=status)
+    async def not_there(http: HttpRequest, _: Exception) -> Response:
+        # Another method is as good as another path: the vendor has one status for this code.
+        refusal = Refusal("InvalidApi.NotFound", "calls are made by GET or POST to the path /", status=404)
         return _response(api.refuse(_head(http), _address(http), refusal))
 
     async def health(_: HttpRequest) -> Response:

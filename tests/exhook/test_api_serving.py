@@ -266,7 +266,7 @@ def get(port: int, path: str, method: str = "GET") -> tuple[int, bytes, dict[str
     ("method", "path", "status"),
     [
         ("GET", "/nothing", 404), ("GET", "/health/", 404), ("GET", "//", 404), ("POST", "/mqtt", 404),
-        ("PUT", "/", 405), ("DELETE", "/", 405), ("OPTIONS", "/", 405), ("POST", "/health", 405),
+        ("PUT", "/", 404), ("DELETE", "/", 404), ("OPTIONS", "/", 404), ("POST", "/health", 404),
         ("GET", "/%2e%2e/etc", 404),
     ],
 )  # fmt: skip
@@ -286,7 +286,7 @@ async def test_other_paths_and_methods_are_json_and_never_a_redirect(
     [
         (Signed("MakeCoffee"), 404, "InvalidApi.NotFound"),
         (Signed("SendMessage"), 404, "ApiNotSupport"),
-        (Signed("AddCustomAuthConnectBlack", "GET"), 405, "InvalidApi.NotFound"),
+        (Signed("AddCustomAuthConnectBlack", "GET"), 404, "InvalidApi.NotFound"),
         (Signed("QueryToken", "GET", {"InstanceId": INSTANCE, "Token": "x"}), 200, ""),
         (Signed("QueryCustomAuthIdentity", "POST", {}, {"InstanceId": INSTANCE, "Size": "1"}), 200, ""),
         (Signed("AddCustomAuthConnectBlack", "POST", {"ClientId": "c"}, {"InstanceId": INSTANCE}), 200, ""),
