@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from exhook.api.caller import Caller, check_owner
 from exhook.api.paging import MOST, MOST_TOKEN, conditions_of, page
-from exhook.api.parameters import Parameters
+from exhook.api.parameters import CLIENT_ID_CHARS, Parameters
 from exhook.api.refusal import Refusal
 from exhook.api.writer import SOURCE, Body
 from store.account_records import DeviceCredential
@@ -19,7 +19,7 @@ _MOST_PAGES = 1_000_000
 
 def register(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing], Body]:
     """Make a key for a client id that has none; the answer shows its secret."""
-    client_id = asked.text("ClientId")
+    client_id = asked.text("ClientId", most=CLIENT_ID_CHARS)
 
     def write(writing: Writing) -> Body:
         if writing.database.get(DEVICE_CREDENTIALS, (instance, client_id)) is not None:
@@ -39,7 +39,7 @@ def register(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing],
 
 def refresh(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing], Body]:
     """Give a client id another key; the old one opens nothing any more. The answer shows the new secret."""
-    client_id = asked.text("ClientId")
+    client_id = asked.text("ClientId", most=CLIENT_ID_CHARS)
 
     def write(writing: Writing) -> Body:
         old = _found(writing.database, instance, client_id)
@@ -53,7 +53,7 @@ def refresh(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing], 
 
 def unregister(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing], Body]:
     """Take the key of a client id away; one that is not there is gone already."""
-    client_id = asked.text("ClientId")
+    client_id = asked.text("ClientId", most=CLIENT_ID_CHARS)
 
     def write(writing: Writing) -> Body:
         old = writing.database.get(DEVICE_CREDENTIALS, (instance, client_id))
@@ -67,7 +67,7 @@ def unregister(asked: Parameters, _: Caller, instance: str) -> Callable[[Writing
 
 def get(asked: Parameters, caller: Caller, instance: str) -> Callable[[Database], Body]:
     """The key of a client id; its secret only for those who may see secrets."""
-    client_id = asked.text("ClientId")
+    client_id = asked.text("ClientId", most=CLIENT_ID_CHARS)
 
     def read(database: Database) -> Body:
         found = _found(database, instance, client_id)

@@ -6,7 +6,7 @@ from typing import Final
 
 from exhook.api.caller import Caller, check_owner
 from exhook.api.paging import MOST, MOST_TOKEN, page
-from exhook.api.parameters import Parameters
+from exhook.api.parameters import CLIENT_ID_CHARS, Parameters
 from exhook.api.refusal import Refusal
 from exhook.api.writer import SOURCE, Body
 from store.database import Database
@@ -90,7 +90,7 @@ def query(asked: Parameters, caller: Caller, instance: str) -> Callable[[Databas
         where["identity_type"] = kind.value
     if username := asked.optional("Username"):
         where["username"] = username
-    if client_id := asked.optional("ClientId"):
+    if client_id := asked.optional("ClientId", most=CLIENT_ID_CHARS):
         # A USER identity has none; said so, it is found by its index.
         where = {"identity_type": IdentityType.CLIENT.value} | where | {"client_id": client_id}
     size, token = asked.number("Size", 1, MOST), asked.optional("NextToken", most=MOST_TOKEN)
@@ -104,7 +104,7 @@ def query(asked: Parameters, caller: Caller, instance: str) -> Callable[[Databas
 
 def _key(asked: Parameters, instance: str) -> tuple[str, str, str, str]:
     username, kind = asked.text("Username", most=USERNAME_CHARS), asked.choice("IdentityType", _TYPES)
-    client_id = asked.text("ClientId") if kind is IdentityType.CLIENT else ""
+    client_id = asked.text("ClientId", most=CLIENT_ID_CHARS) if kind is IdentityType.CLIENT else ""
     return (instance, kind.value, username, client_id)
 
 

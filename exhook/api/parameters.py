@@ -6,9 +6,13 @@ from typing import Final, TypeVar
 
 from exhook.api.refusal import Refusal
 from exhook.api.request import Pairs
+from store.topics import MAX_BYTES
 
 MOST_CHARS: Final = 4096
 """Characters of a parameter, where the vendor says nothing narrower."""
+
+CLIENT_ID_CHARS: Final = MAX_BYTES
+"""Of a client id, which its client chooses: whatever may connect can be named here. Records count its bytes."""
 
 _MOST_DIGITS: Final = 18
 

@@ -6,7 +6,7 @@ from typing import Final
 from exhook.api.caller import Caller, check_owner
 from exhook.api.identities import SUCCESS
 from exhook.api.paging import MOST, MOST_TOKEN, page
-from exhook.api.parameters import Parameters
+from exhook.api.parameters import CLIENT_ID_CHARS, Parameters
 from exhook.api.refusal import Refusal
 from exhook.api.writer import SOURCE, Body
 from store.database import Database
@@ -68,7 +68,7 @@ def query(asked: Parameters, _: Caller, instance: str) -> Callable[[Database], B
     where = {"instance": instance}
     if kind := asked.optional_choice("IdentityType", tuple(Grantee)):
         where["identity_type"] = kind.value
-    if identity := asked.optional("Identity"):
+    if identity := asked.optional("Identity", most=CLIENT_ID_CHARS):
         where["identity"] = identity
     if topic := asked.optional("Topic"):
         where["topic"] = topic
@@ -95,7 +95,8 @@ def _wanted(asked: Parameters, instance: str) -> Permission:
 
 
 def _key(asked: Parameters, instance: str) -> Key:
-    return (instance, asked.choice("IdentityType", _TYPES).value, asked.text("Identity"), asked.text("Topic"))
+    kind = asked.choice("IdentityType", _TYPES)
+    return (instance, kind.value, asked.text("Identity", most=CLIENT_ID_CHARS), asked.text("Topic"))
 
 
 def _replace(writing: Writing, wanted: Permission) -> None:

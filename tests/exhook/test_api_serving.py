@@ -304,6 +304,38 @@ async def test_calls_and_where_their_parameters_stand(
     assert (answer.status, answer.code) == (status, code)
 
 
+async def test_whatever_id_a_client_may_have_can_be_named_and_paged_by(serve: Serve) -> None:
+    """MQTT's 65,535 bytes; a query goes by POST where its page ended at an id that no request line could hold."""
+    longest = ["\1" * 65_535, "é" * 32_767 + "x"]
+
+    async def call(action: str, **form: str) -> Said:
+        return await served.send(Signed(action, "POST", {}, {"InstanceId": INSTANCE, **form}))
+
+    async with serve() as served:
+        for client_id in longest:
+            assert (await call("AddCustomAuthConnectBlack", ClientId=client_id)).code == ""
+            named = {"Identity": client_id, "IdentityType": "CLIENT", "Topic": "a/" + "t" * 4_000}
+            allowed = await call("AddCustomAuthPermission", **named, PermitAction="PUB", Effect="ALLOW")
+            assert allowed.code == ""
+        for client_id in ("x" * 65_536, "é" * 32_768):
+            refused = await call("AddCustomAuthConnectBlack", ClientId=client_id)
+            assert (refused.status, refused.code) == (400, "InvalidParameter.ClientId")
+        for action, name, more in (
+            ("QueryCustomAuthConnectBlack", "ClientId", {}),
+            ("QueryCustomAuthPermission", "Identity", {"IdentityType": "CLIENT"}),
+        ):
+            found: list[str] = []
+            token = ""
+            while len(found) < len(longest):
+                data = (await call(action, Size="1", NextToken=token, **more)).body["Data"]
+                found += [one[name] for one in data["Results"]]
+                token = data["NextToken"]
+            assert (found, token) == (longest, "")
+        assert (await call("DeleteCustomAuthConnectBlack", ClientId=longest[0])).code == ""
+        left = await call("QueryCustomAuthConnectBlack", Size="1", ClientId=longest[0])
+        assert left.body["Data"]["Results"] == []
+
+
 async def test_unsigned_requests_are_refused(serve: Serve) -> None:
     async with serve() as served:
         for path in ("/", "/?Action=QueryCustomAuthIdentity&InstanceId=mqtt-a&Size=1"):
