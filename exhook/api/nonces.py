@@ -30,7 +30,7 @@ class Nonces:
         """
         if self._spent is None:
             self._runtime = Runtime.open(self._store)
-            self._spent = SpentNonces(self._runtime)
+            self._spent = SpentNonces(self._runtime, held_ms=2 * SKEW_MS)
         fresh = self._spent.spend([(_digest(claim), claim.at_ms + SKEW_MS) for claim in claims], self._clock())
         return [one or Refusal("SignatureNonceUsed", "this nonce was used; sign each call anew") for one in fresh]
 
