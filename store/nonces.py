@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from store.runtime import Runtime
+from store.unavailable import told_clearly
 
 PURGE_MS: Final = 60_000
 """How often nonces that have had their time are removed, in milliseconds."""
@@ -44,6 +45,8 @@ class SpentNonces:
         """
         self._look(now_ms)
         connection = self._runtime.connection
+        if not self._over and self._known(nonces):
+            return [False] * len(nonces)
         with self._runtime.writing():
             if self._over:
                 removed = connection.execute(
@@ -56,6 +59,12 @@ class SpentNonces:
                 connection.execute("INSERT OR IGNORE INTO nonces (nonce, until) VALUES (?, ?)", nonce).rowcount == 1
                 for nonce in nonces
             ]
+
+    def _known(self, nonces: Sequence[tuple[bytes, int]]) -> bool:
+        """Whether all were taken: then there is nothing to write, and nobody to keep waiting for that."""
+        with told_clearly(self._runtime.path):
+            find = self._runtime.connection.execute
+            return all(find("SELECT 1 FROM nonces WHERE nonce = ?", (nonce,)).fetchone() for nonce, _ in nonces)
 
     def _look(self, now_ms: int) -> None:
         running = self._running_ms()

@@ -124,8 +124,10 @@ class Api:
         asked = Parameters(request.query_pairs, request.form_pairs)
         claim = verify(request, asked, self._access_keys.signing, self._clock())
         trace.access_key = claim.access_key_id
-        self._rate.take(claim.access_key_id)
+        self._rate.check(claim.access_key_id)
         await self._nonces.submit(claim)
+        # Counted only now: whoever sends a call of another's again and again must not use up what its key may make.
+        self._rate.take(claim.access_key_id)
         call = find(claim.action, claim.version, request.method)
         trace.action = call.name
         instance = asked.text("InstanceId")

@@ -19,12 +19,23 @@ class Rate:
         self._buckets: dict[str, tuple[float, float]] = {}
         """Tokens, and when they were that many."""
 
+    def check(self, access_key_id: str) -> None:
+        """Whether a call may come now; it is not counted.
+
+        Raises:
+            Refusal: as `take`.
+        """
+        self._take(access_key_id, 0.0)
+
     def take(self, access_key_id: str) -> None:
         """Count a call.
 
         Raises:
             Refusal: too many; it says after how many milliseconds, in which the SDKs read it, the next one may come.
         """
+        self._take(access_key_id, 1.0)
+
+    def _take(self, access_key_id: str, tokens: float) -> None:
         if not self.per_second:
             return
         now, most = self._clock(), max(self.per_second, LEAST_BURST)
@@ -37,4 +48,4 @@ class Rate:
                 f"this access key may sign {self.per_second:g} calls a second; wait as the header says",
                 retry_after_ms=max(1, ceil((1.0 - held) / self.per_second * 1000)),
             )
-        self._buckets[access_key_id] = (held - 1.0, now)
+        self._buckets[access_key_id] = (held - tokens, now)

@@ -18,6 +18,7 @@ from worker_under_test import Store
 from exhook.api import http as api_http
 from exhook.api import identities
 from exhook.api.protocol import HEAD_BYTES, BoundedProtocol
+from exhook.api.rate import Rate
 from exhook.api.serving import ApiServer
 from exhook.faults import CannotStart
 from exhook.logs import configure
@@ -135,6 +136,18 @@ async def test_the_rate_is_bounded_key_by_key_and_the_client_is_told_when_to_com
         assert (await served.send(Signed(key="AKtwo", secret="old"))).status == 200
         served.server.reload(served.server.settings.model_copy(update={"api_rate": 0.0}))
         assert (await served.send(Signed())).status == 200
+
+
+async def test_a_call_that_is_sent_again_uses_up_nothing_of_the_rate(serve: Serve) -> None:
+    async with serve() as served:
+        assert served.server._api
+        served.server._api._rate = Rate(2.0, lambda: 0.0)
+        caught = Signed().v3()
+        assert (await asyncio.to_thread(send, served.port, caught)).status == 200
+        for _ in range(5):
+            assert (await asyncio.to_thread(send, served.port, caught)).code == "SignatureNonceUsed"
+        assert (await served.send(Signed())).status == 200
+        assert (await served.send(Signed())).code == "Throttling.User"
 
 
 async def test_the_vendors_client_reads_the_time_to_wait(serve: Serve) -> None:

@@ -55,6 +55,15 @@ def test_each_once_also_within_one_batch_and_for_another_process(tmp_path: Path)
         assert SpentNonces(later, HELD).spend([(b"c", NOW + 1)], NOW) == [False]
 
 
+def test_what_comes_again_takes_no_write(tmp_path: Path) -> None:
+    """Else whoever sends a call again and again would keep those waiting who have something to write."""
+    with Runtime.open(tmp_path / "exhook.db") as one, Runtime.open(tmp_path / "exhook.db") as other:
+        nonces = SpentNonces(one, HELD)
+        assert nonces.spend([(b"a", NOW + 1)], NOW) == [True]
+        with other.writing():
+            assert nonces.spend([(b"a", NOW + 1), (b"a", NOW + 1)], NOW) == [False, False]
+
+
 def test_what_had_its_time_is_removed_in_the_end(ages: Ages) -> None:
     ages.spend(b"early", NOW + SKEW)
     ages.pass_by(10 * PURGE_MS)
