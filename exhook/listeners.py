@@ -78,7 +78,11 @@ class Listeners:
         for rule in self._rules:
             if rule.name == name:
                 return Listener(
-                    rule.name, rule.instance or default_instance, rule.external, emqx=rule.emqx is not False
+                    rule.name,
+                    rule.instance or default_instance,
+                    rule.external,
+                    emqx=rule.emqx is not False,
+                    mounted=bool(rule.mountpoint),
                 )
         return None
 
@@ -90,7 +94,7 @@ class Listeners:
         says_emqx = origin.sysdescr.startswith("EMQX") or not origin.sysdescr
         external = origin.sysdescr == MOSQUITTO_CERTIFICATES
         named = origin.cluster if origin.sysdescr in (MOSQUITTO, MOSQUITTO_CERTIFICATES) else ""
-        instance = named or default_instance
+        instance, mounted = named or default_instance, bool(origin.mountpoint)
         for rule in self._rules:
             if (
                 rule.port in (None, origin.port)
@@ -98,6 +102,7 @@ class Listeners:
                 and rule.cluster in (None, origin.cluster)
             ):
                 emqx = says_emqx if rule.emqx is None else rule.emqx
-                return Listener(rule.name, rule.instance or instance, rule.external or external, emqx=emqx)
+                external = rule.external or external
+                return Listener(rule.name, rule.instance or instance, external, emqx=emqx, mounted=mounted)
         name = f"mosquitto/{named}" if named else DEFAULT
-        return Listener(name, instance, external, emqx=says_emqx)
+        return Listener(name, instance, external, emqx=says_emqx, mounted=mounted)

@@ -88,8 +88,9 @@ def authorize(view: View, client: Client, action: Action, topic: str, now_ms: in
         return refused(Reason.INVALID_TOPIC, view.revision)
     account = view.account
     renewing = action is Action.PUB and asked == UPLOAD_TOKEN
-    # Behind `$delayed` no broker would know it for a renewal: the token would be delivered like any message.
-    renewal = renewing and topic == UPLOAD_TOPIC and account is not None and account.name.mode is Mode.TOKEN
+    # Behind `$delayed`, or a mountpoint, no broker would know it for a renewal: the token would be delivered.
+    known = topic == UPLOAD_TOPIC and not client.listener.mounted
+    renewal = renewing and known and account is not None and account.name.mode is Mode.TOKEN
     if asked[0] == PRIVATE or (renewing and not renewal):
         return refused(Reason.PRIVATE_TOPIC, view.revision)
     if account is not None and renewal:

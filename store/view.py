@@ -31,6 +31,8 @@ class Listener:
     """The broker itself proves the identity here: only EXTERNAL identities count."""
     emqx: bool = True
     """The broker reads ``$queue/F`` and ``$delayed/N/T`` as EMQX does."""
+    mounted: bool = False
+    """The broker puts a mountpoint before every topic, so that it would not know a renewal of tokens."""
 
 
 @dataclass(frozen=True, slots=True)

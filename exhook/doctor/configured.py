@@ -27,6 +27,8 @@ class NodeListener:
     """`enable_authn` is not false."""
     own_authenticators: bool
     demands_certificate: bool
+    mountpoint: str
+    """What is put before the topics of its clients."""
 
     @classmethod
     def of(cls, kind: str, name: str, entry: Entry) -> Self:
@@ -39,6 +41,7 @@ class NodeListener:
             asks=entry.get("enable_authn") is not False,
             own_authenticators=any(one.get("enable", True) for one in _entries(own)),
             demands_certificate=tls.get("verify") == "verify_peer" and tls.get("fail_if_no_peer_cert") is True,
+            mountpoint=str(entry.get("mountpoint") or ""),
         )
 
 

@@ -26,18 +26,25 @@ def node_checks(
         else:
             yield from _asked(listener, node, meant)
     if tokens:
-        yield from _renewal(node)
+        yield from _renewal(node, external_ports)
     if node.subscribed:
         said = f"every client is subscribed, without being asked about, to: {', '.join(node.subscribed)}"
         yield Seen("auto_subscribe", Grade.ADVICE, said, "auto_subscribe.topics = []")
 
 
-def _renewal(node: Configured) -> Iterator[Seen]:
+def _renewal(node: Configured, external_ports: frozenset[int]) -> Iterator[Seen]:
     """Where clients have tokens, the message by which they renew them must reach ExHook."""
-    if node.renamed is not None and (UPLOAD_TOPIC, TOPIC) not in node.renamed:
+    if node.renamed is None:
+        return
+    if (UPLOAD_TOPIC, TOPIC) not in node.renamed:
         said = f"no rewrite rule brings {UPLOAD_TOPIC} to ExHook: tokens are renewed by reconnecting alone"
         mend = f'rewrite = [{{action = publish, source_topic = "{UPLOAD_TOPIC}", dest_topic = "{TOPIC}", '
         yield Seen("renewal", Grade.ADVICE, said, mend + r're = "^\\$SYS/uploadToken$"}]')
+        return
+    mounted = [one.id for one in node.listeners if one.mountpoint and one.port not in external_ports]
+    if mounted:
+        said = f"behind the mountpoint of {', '.join(mounted)} tokens are renewed by reconnecting alone"
+        yield Seen("renewal", Grade.ADVICE, said, "let clients that renew tokens in by a listener without a mountpoint")
 
 
 def _external(listener: NodeListener, node: Configured) -> Iterator[Seen]:

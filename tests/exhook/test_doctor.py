@@ -205,6 +205,15 @@ async def test_tokens_are_renewed_by_a_message_that_is_renamed(broker: EmqxApiUn
     assert advice.check == "renewal"
     broker.rewrites.append(read_hocon(advice.mend)["rewrite"][0])
     assert {one.grade for one in await findings(broker, tokens=True)} == {Grade.OK}
+    broker.listeners += [
+        {"id": "tcp:tenant", "type": "tcp", "bind": "1884", "enable": True, "mountpoint": "tenant/"},
+        {**CERTIFICATES, "mountpoint": "proven/"},
+    ]
+    broker.mqtt["peer_cert_as_username"] = "cn"
+    seen = await findings(broker, tokens=True, external_ports=frozenset({8884}))
+    (advice, _) = [one for one in seen if one.grade is not Grade.OK]
+    assert advice.check == "renewal"
+    assert "behind the mountpoint of tcp:tenant tokens are renewed by reconnecting alone" in advice.said
     shipped = read_hocon((ROOT / "deploy" / "emqx" / "emqx-5.hocon").read_text(encoding="utf-8"))
     assert broker.rewrites == shipped["rewrite"]
 

@@ -63,8 +63,8 @@ class TestFinding:
         ],
     )
     def test_by_port_mountpoint_or_cluster(self, rule: ListenerRule, fits: Origin, misses: Origin) -> None:
-        assert found([rule], fits) == Listener("r", "main")
-        assert found([rule], misses) == Listener(DEFAULT, "main")
+        assert found([rule], fits) == Listener("r", "main", mounted=bool(fits.mountpoint))
+        assert found([rule], misses) == Listener(DEFAULT, "main", mounted=bool(misses.mountpoint))
 
     def test_every_criterion_that_is_given_must_fit(self) -> None:
         rule = ListenerRule(name="r", port=8883, mountpoint="m/", cluster="east")
@@ -161,11 +161,13 @@ class TestNames:
             (
                 ListenerRule(name="a", port=1, instance="other", external=True),
                 ListenerRule(name="b", emqx=False),
+                ListenerRule(name="tenant", mountpoint="tenant/"),
             )
         )
         assert listeners.named("a", "main") == Listener("a", "other", external=True)
         assert listeners.named("b", "main") == Listener("b", "main", emqx=False)
         assert listeners.named(DEFAULT, "main") == Listener(DEFAULT, "main")
+        assert listeners.named("tenant", "main") == Listener("tenant", "main", mounted=True)
         assert listeners.named("c", "main") is None
         assert listeners.named("", "main") is None
 

@@ -247,6 +247,15 @@ class TestRenewal:
             assert not await served.authorize("c1", TOKEN, "PUBLISH", "a/x")
             assert not await served.authorize("c1", TOKEN, "PUBLISH", UPLOAD)
 
+    async def test_behind_a_mountpoint_it_is_refused(self, serve: Serve, tokens: tuple[str, str]) -> None:
+        """There the broker would deliver the token, as a message to `tenant/$SYS/uploadToken`."""
+        async with serve() as served:
+            for mountpoint, let in ((b"tenant/", False), (b"", True)):
+                came: dict[str, Any] = {"mountpoint": mountpoint}
+                assert await served.authenticate("c1", TOKEN, f"RW|{tokens[0]}".encode(), **came)
+                assert await served.authorize("c1", TOKEN, "PUBLISH", "a/x", **came)
+                assert await served.authorize("c1", TOKEN, "PUBLISH", UPLOAD, **came) is let
+
     async def test_another_cluster_s_message_renews_nothing(self, serve: Serve, tokens: tuple[str, str]) -> None:
         rules = (ListenerRule(name="east", cluster="east"), ListenerRule(name="west", cluster="west"))
         async with serve(listeners=rules) as served:
