@@ -47,10 +47,11 @@ def renew(decider: Decider, cluster: str, client_id: str, payload: bytes) -> Ren
         return Renewed(refused(Reason.INVALID_INPUT, revision), client)
     tokens = bound(dict([offer]), decider.reader.token_keys([offer[1]]))
     view = decider.reader.view(binding.instance, client, [token.token_id for token in tokens])
-    decision = select(view, client, "|".join(offer).encode(), decider.now())
+    now = decider.now()
+    decision = select(view, client, "|".join(offer).encode(), now)
     if isinstance(decision, Challenge):  # not so: a token is at hand
         return Renewed(refused(Reason.INVALID_INPUT, revision), client)
-    if decision.allow and not decider.bindings.renew(name, client_id, binding, tokens[0]):
+    if decision.allow and not decider.bindings.renew(name, client_id, binding, tokens[0], now):
         return Renewed(refused(Reason.NO_BINDING, revision), client)
     return Renewed(decision, client)
 

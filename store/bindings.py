@@ -58,8 +58,8 @@ class Bindings:
         wanted = frozenset(listeners)
         return next(((row["listener"], _binding(row)) for row in rows if row["listener"] in wanted), None)
 
-    def renew(self, listener: str, client_id: str, seen: Binding, token: BoundToken) -> bool:
-        """Put a token in place of the bound one of its type; False where the binding is not the one that was `seen`."""
+    def renew(self, listener: str, client_id: str, seen: Binding, token: BoundToken, now_ms: int) -> bool:
+        """Bind a token as `Binding.renewed` does; False where the binding is not the one that was `seen`."""
         with self._runtime.writing():
             row = self._runtime.connection.execute(
                 f"SELECT {_COLUMNS}, at FROM bindings WHERE listener = ? AND client_id = ?",  # noqa: S608 - our own names
@@ -67,7 +67,7 @@ class Bindings:
             ).fetchone()
             if row is None or _binding(row) != seen:
                 return False
-            self._put(listener, client_id, seen.renewed(token), row["at"])
+            self._put(listener, client_id, seen.renewed(token, now_ms), row["at"])
             return True
 
     def forget_ended(self, now_ms: int) -> int:

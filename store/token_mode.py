@@ -15,6 +15,8 @@ from store.verdict import Reason
 TYPES: Final[Mapping[str, TokenActions]] = {actions.name: actions for actions in TokenActions}
 """What a password and a renewal call the actions of a token."""
 
+_RW: Final = "RW"
+
 Offer = Mapping[str, str]
 """Token strings by type."""
 
@@ -56,10 +58,17 @@ class Binding:
             port,
         )
 
-    def renewed(self, token: BoundToken) -> "Binding":
-        """The binding with a token in place of the one of its type; RW takes the place of all."""
-        kept = () if token.type == TokenActions.RW.name else (one for one in self.tokens if one.type != token.type)
-        return replace(self, tokens=(*kept, token))
+    def renewed(self, token: BoundToken, now_ms: int) -> "Binding":
+        """The binding with a token in place of the one of its type; RW takes the place of all.
+
+        What ended goes as well, and an RW that an R and a W outlast: it would make them worthless when it ends.
+        """
+        kept = [one for one in self.tokens if one.type != token.type and one.expires_at > now_ms]
+        tokens = (token,) if token.type == _RW else (*kept, token)
+        ends = {one.type: one.expires_at for one in tokens}
+        if len(ends) == len(TYPES) and ends[_RW] < min(ends[kind] for kind in ends.keys() - {_RW}):
+            tokens = tuple(one for one in tokens if one.type != _RW)
+        return replace(self, tokens=tokens)
 
 
 def read_offer(password: bytes) -> Offer | None:

@@ -467,11 +467,25 @@ class TestBinding:
     def test_a_renewal_takes_the_place_of_its_type(self) -> None:
         both = offered(shown("R"), shown("W"))
         (fresh,) = offered(shown("R", "new")).tokens
-        assert {one.type: one.token_id for one in both.renewed(fresh).tokens} == {"R": "new", "W": "t1"}
+        assert {one.type: one.token_id for one in both.renewed(fresh, NOW).tokens} == {"R": "new", "W": "t1"}
 
     def test_one_for_both_takes_the_place_of_all(self) -> None:
         (fresh,) = offered(shown("RW", "new")).tokens
-        assert offered(shown("R"), shown("W")).renewed(fresh).tokens == (fresh,)
+        assert offered(shown("R"), shown("W")).renewed(fresh, NOW).tokens == (fresh,)
+
+    def test_what_ended_goes_with_it(self) -> None:
+        """Else whoever has an RW, and renews it by an R and a W, would be refused everything from its end on."""
+        ended, (fresh,) = offered(shown("RW", expires_at=NOW)), offered(shown("R", "new")).tokens
+        assert ended.renewed(fresh, NOW).tokens == (fresh,)
+        assert len(ended.renewed(fresh, NOW - 1).tokens) == 2
+
+    @pytest.mark.parametrize(("more", "left"), [(1, {"R", "W"}), (0, {"R", "W", "RW"}), (-1, {"R", "W", "RW"})])
+    def test_one_for_each_takes_the_place_of_one_for_both_that_they_outlast(self, more: int, left: set[str]) -> None:
+        binding = offered(shown("RW", expires_at=NOW + HOUR))
+        for kind, end in (("W", NOW + 2 * HOUR), ("R", NOW + HOUR + more)):
+            (fresh,) = offered(shown(kind, kind, expires_at=end)).tokens
+            binding = binding.renewed(fresh, NOW)
+        assert {one.type for one in binding.tokens} == left
 
 
 @given(st.binary(max_size=60))

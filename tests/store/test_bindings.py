@@ -74,17 +74,17 @@ class TestRenew:
 
     def test_a_token_takes_the_place_of_its_type(self, bindings: Bindings) -> None:
         bindings.bind("tcp", "c", BINDING, NOW)
-        assert bindings.renew("tcp", "c", BINDING, self.FRESH)
+        assert bindings.renew("tcp", "c", BINDING, self.FRESH, NOW)
         found = bindings.find("tcp", "c")
         assert found is not None
         assert set(found.tokens) == {self.FRESH, W}
         assert (found.address, found.port) == (BINDING.address, BINDING.port)
 
     def test_not_where_a_new_connection_took_over(self, bindings: Bindings) -> None:
-        assert not bindings.renew("tcp", "c", BINDING, self.FRESH)
+        assert not bindings.renew("tcp", "c", BINDING, self.FRESH, NOW)
         taken_over = replace(BINDING, port=40_001)
         bindings.bind("tcp", "c", taken_over, NOW)
-        assert not bindings.renew("tcp", "c", BINDING, self.FRESH)
+        assert not bindings.renew("tcp", "c", BINDING, self.FRESH, NOW)
         assert bindings.find("tcp", "c") == taken_over
 
 
