@@ -36,12 +36,19 @@ def unbound(account: Account, question: Question) -> Decision | None:
 
 
 def worthless(account: Account, question: Question) -> Decision | None:
-    """The refusal where one of the bound tokens is not good any more."""
+    """The refusal where one of the bound tokens is not good any more.
+
+    That one expired is said only where nothing else is wrong with any: whoever may renew it keeps the connection.
+    """
+    expired: Decision | None = None
     for token in account.binding.tokens if account.binding else ():
         record = account.tokens.get(token.token_id)
         if reason := refusal_of(token, account.name, record, account.token_keys, question.now_ms):
-            return replace(refused(reason, question.view.revision), rule=record)
-    return None
+            refusal = replace(refused(reason, question.view.revision), rule=record)
+            if reason is not Reason.EXPIRED_TOKEN:
+                return refusal
+            expired = expired or refusal
+    return expired
 
 
 def by_tokens(account: Account, question: Question) -> Decision:

@@ -457,6 +457,13 @@ class TestTokenRights:
         binding = offered(shown("RW"), shown("R", "r", expires_at=NOW))
         assert asked(self.RECORDS, asking(TOKEN), PUB, "a/x", binding).reason is Reason.EXPIRED_TOKEN
 
+    @pytest.mark.parametrize("order", [("R", "W"), ("W", "R")], ids="-".join)
+    def test_whose_token_was_revoked_may_not_stay_since_another_one_expired(self, order: tuple[str, str]) -> None:
+        tokens = {"R": shown("R", "r", expires_at=NOW), "W": shown("W", "w")}
+        records = [*self.RECORDS, token("a/+", token_id="r", actions=R), token("a", token_id="w", revoked=True)]
+        binding = offered(*(tokens[kind] for kind in order))
+        assert asked(records, asking(TOKEN), PUB, "a/x", binding).reason is Reason.REVOKED_TOKEN
+
     def test_the_nearest_resource_is_told(self) -> None:
         decision = asked(self.RECORDS, asking(TOKEN), SUB, "a/x/y", self.BOUND)
         assert decision.nearest is not None
