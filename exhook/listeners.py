@@ -12,6 +12,8 @@ MOSQUITTO: Final = "Mosquitto"
 MOSQUITTO_CERTIFICATES: Final = "Mosquitto, certificates prove"
 """The same, where its listener lets in by certificate."""
 _MOST_KNOWN: Final = 1_000
+_ANOTHER: Final = "\0"
+"""A mountpoint that no rule names: no topic can hold it."""
 
 
 class ListenerRule(BaseModel):
@@ -59,14 +61,17 @@ class Listeners:
 
     def __init__(self, rules: tuple[ListenerRule, ...]) -> None:
         self._rules = rules
+        self._mountpoints = {rule.mountpoint for rule in rules} | {""}
         self._known: dict[tuple[Origin, str], Listener] = {}
 
     def find(self, origin: Origin, default_instance: str) -> Listener:
+        if origin.mountpoint not in self._mountpoints:
+            # It may hold the client id: those that no rule names are one and the same.
+            origin = origin._replace(mountpoint=_ANOTHER)
         key = (origin, default_instance)
         listener = self._known.get(key)
         if listener is None:
             listener = self._find(origin, default_instance)
-            # Mountpoints may hold client ids: what is remembered stays bounded.
             if len(self._known) < _MOST_KNOWN:
                 self._known[key] = listener
         return listener

@@ -243,3 +243,15 @@ class TestServed:
 
 def _text(number: int | None) -> str | None:
     return None if number is None else str(number)
+
+
+def test_mountpoints_that_no_rule_names_are_one() -> None:
+    """Each client may have its own, of up to 65,535 bytes."""
+    listeners = Listeners((ListenerRule(name="r", mountpoint="tenant/"),))
+    for number in range(50):
+        assert listeners.find(origin(mountpoint=f"of/client-{number}/"), "main") == Listener(
+            DEFAULT, "main", mounted=True
+        )
+    assert listeners.find(origin(mountpoint="tenant/"), "main").name == "r"
+    assert not listeners.find(origin(), "main").mounted
+    assert len(listeners._known) == 3
