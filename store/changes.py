@@ -52,6 +52,16 @@ class Change:
     after: dict[str, Any] | None
 
 
+def marks_of(connection: sqlite3.Connection, revision: int) -> tuple[object, ...]:
+    """What tells a revision from another of its number: when it was, by whom, of what size, its first change."""
+    row = connection.execute(
+        "SELECT r.*, c.kind, c.record_key FROM revisions AS r LEFT JOIN changes AS c ON c.revision = r.revision"
+        " WHERE r.revision = ? ORDER BY c.id LIMIT 1",
+        (revision,),
+    ).fetchone()
+    return tuple(row or ())
+
+
 def log_change(
     connection: sqlite3.Connection, revision: int, operation: Operation, before: Record | None, after: Record | None
 ) -> None:

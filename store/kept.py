@@ -1,10 +1,14 @@
 """What a reader keeps of one subject: its records, whether they are still what the store says, and its rights."""
 
+from typing import Final
+
 from store.grants import GrantIndex
 from store.packing import packed, unpacked
 from store.parts import Part
 from store.rights import AnyRights, compiled
 from store.tables import Subject
+
+MAX_UNPACKED: Final = 1_000
 
 
 class Kept:
@@ -29,3 +33,27 @@ class Kept:
         if rights is None or not rights.window.since <= now_ms < rights.window.until:
             self._rights = rights = compiled(grants.permissions, now_ms)
         return rights
+
+
+class Unpacked:
+    """Parts that were asked for lately, and need not be unpacked again: who is refused asks again soon."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: dict[Kept, Part] = {}
+
+    def part(self, kept: Kept, subject: Subject) -> Part:
+        """The records of what is kept."""
+        if isinstance(kept.held, Part):
+            return kept.held
+        part = self._parts.get(kept)
+        if part is None:
+            self.note(kept, part := kept.part(subject))
+        return part
+
+    def note(self, kept: Kept, part: Part) -> None:
+        """Remember what the records were that are packed now."""
+        if len(self._parts) >= MAX_UNPACKED:
+            self._parts.clear()
+        self._parts[kept] = part

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from store.account_names import AccountName, Mode, account_of
-from store.changes import subjects_since
+from store.changes import marks_of, subjects_since
 from store.concerned import concerned
 from store.connection import file_at, reading, sidecars_of, without_sidecars
 from store.database import Database
-from store.kept import Kept
+from store.kept import Kept, Unpacked
 from store.losses import losses
 from store.lost_proofs import lost_proofs
 from store.part_cache import PartCache
@@ -32,9 +32,6 @@ from store.view import Account, Client, View, Works
 
 MAX_SUBJECTS: Final = 400_000
 """How many subjects are kept; half of them, those of a hundred thousand clients with a user name each, for certain."""
-
-MAX_UNPACKED: Final = 1_000
-"""Parts that were asked for lately, and need not be unpacked again: who is refused asks again soon."""
 
 MAX_SHARED: Final = 1_000
 """Of what many sessions have in common: one for each group of clients, and for each time that something ends."""
@@ -63,7 +60,7 @@ class Reader:
         """How often anything that was kept may have been dropped: a session that was checked since still stands."""
         self._parts = PartCache(max_subjects)
         self._instances: dict[str, Instance] = {}
-        self._unpacked: dict[Kept, Part] = {}
+        self._unpacked = Unpacked()
         self._shared: dict[Shared, Shared] = {}
         self._only_instance: str | None
         self._token_keys: TokenKeys | None
@@ -153,7 +150,7 @@ class Reader:
     ) -> tuple[View, list[Kept]]:
         """A view, and what is kept of the subjects that it is put together from, which `concerned` named."""
         kept = self._kept(wanted)
-        whole, user, own, grouped, everyone, *accounts = map(self._part, kept, wanted)
+        whole, user, own, grouped, everyone, *accounts = map(self._unpacked.part, kept, wanted)
         view = View(
             revision=self.revision,
             instance=whole.instance,
@@ -259,7 +256,7 @@ class Reader:
         self._seen = self._data_version()
         self._store_id = self._database.store_id
         self.revision = self._database.revision
-        self._deciding = self._committed(self.revision)
+        self._deciding = marks_of(database.connection, self.revision)
         self.moves += 1
         self._parts.clear()
         self._instances.clear()
@@ -281,19 +278,6 @@ class Reader:
             self._shared.clear()
         return self._shared.setdefault(shared, shared)
 
-    def _part(self, kept: Kept, subject: Subject) -> Part:
-        if isinstance(kept.held, Part):
-            return kept.held
-        part = self._unpacked.get(kept)
-        if part is None:
-            self._note_unpacked(kept, part := kept.part(subject))
-        return part
-
-    def _note_unpacked(self, kept: Kept, part: Part) -> None:
-        if len(self._unpacked) >= MAX_UNPACKED:
-            self._unpacked.clear()
-        self._unpacked[kept] = part
-
     def _load(self, subject: Subject) -> Kept:
         part = self._same_instance(read_part(self._database, subject))
         kept = Kept(part, subject)
@@ -301,7 +285,7 @@ class Reader:
         if not subject.instance or subject.instance in self._instances:
             self._parts.put(*subject, kept)
         if kept.held is not part:
-            self._note_unpacked(kept, part)
+            self._unpacked.note(kept, part)
         return kept
 
     def _same_instance(self, part: Part) -> Part:
@@ -318,7 +302,10 @@ class Reader:
         self._token_keys = self._has_tokens = None
         now_at = self._database.revision
         # A copy that was restored in place has the numbers of revisions again, for other commits.
-        same = self._database.store_id == self._store_id and self._committed(self.revision) == self._deciding
+        same = (
+            self._database.store_id == self._store_id
+            and marks_of(self._database.connection, self.revision) == self._deciding
+        )
         if now_at == self.revision and same:
             return
         touched = None
@@ -334,17 +321,8 @@ class Reader:
                 self._parts.drop(subject.instance, OF_INSTANCE, "")
         self._store_id = self._database.store_id
         self.revision = now_at
-        self._deciding = self._committed(now_at)
+        self._deciding = marks_of(self._database.connection, now_at)
         self._only_instance = None
-
-    def _committed(self, revision: int) -> tuple[object, ...]:
-        """What tells a revision from another of its number: when it was, by whom, of what size, its first change."""
-        row = self._database.connection.execute(
-            "SELECT r.*, c.kind, c.record_key FROM revisions AS r LEFT JOIN changes AS c ON c.revision = r.revision"
-            " WHERE r.revision = ? ORDER BY c.id LIMIT 1",
-            (revision,),
-        ).fetchone()
-        return tuple(row or ())
 
     def _replaced(self) -> bool:
         """Whether another file stands at the path now. A missing one is none: the open one still answers."""
