@@ -11,6 +11,7 @@ from exhook import serving
 from exhook.faults import Fault
 from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
 from exhook.settings import load_settings
+from exhook.standard_streams import open_closed
 from store.sync.exit_codes import ExitCode
 from store.sync.late import Late, LateCommands
 
@@ -48,6 +49,7 @@ MQTT_PORT: Final = 1883
 
 def main() -> None:
     """Run a command and end with its exit code."""
+    open_closed()
     sys.exit(run(sys.argv[1:]))
 
 

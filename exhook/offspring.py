@@ -52,8 +52,9 @@ def fork_off(zygote: Zygote, modules: Sequence[str]) -> Offspring | None:
     ours, theirs = socket.socketpair()
     output, said = os.pipe()
     # What is still to be written would be written by both.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     try:
         pid = os.fork()
     except OSError:
