@@ -45,7 +45,7 @@ class ChecksumDiffers(Exception):
 
     def __init__(self, expected: str, plan: Plan) -> None:
         super().__init__(
-            f"the plan is not the reviewed one: its checksum is {plan.checksum}, not {expected}; "
+            f"the plan is not the reviewed one: its checksum is {plan.checksum}, not {expected or 'an empty one'}; "
             "the files or the store have changed since: plan again, review it, and apply with its checksum"
         )
         self.plan = plan
@@ -180,7 +180,7 @@ class _Applying:
         )
 
     def _check(self, made: Plan) -> None:
-        if self._expected and self._expected.lower() != made.checksum:
+        if self._expected is not None and self._expected.lower() != made.checksum:
             raise ChecksumDiffers(self._expected, made)
         holds = self._holds(made)
         if found := refusals(made, self._policy, self._database.environment, self._consent, holds):

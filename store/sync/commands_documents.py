@@ -15,6 +15,7 @@ from store.sync.files import STDIN, expand, why_unreadable
 from store.sync.findings import InvalidPolicy, PolicyError
 from store.sync.formatting import formatted
 from store.sync.json_schema import schema_text
+from store.sync.late import FilledCommand
 from store.sync.replacing import replace_file
 from store.sync.syntax import InvalidSource
 
@@ -75,11 +76,12 @@ def schema(
 
 
 @users.command(
+    cls=FilledCommand,
     epilog=examples(
         'exhook-sync user add dashboard --client-id dash-01 --password-stdin --subscribe "plant/#" < password.txt',
         "exhook-sync user add sensors --sign-mode signed --secret-env EXHOOK_SECRET_SENSORS "
         "--publish 'plant/${clientid}/up'",
-    )
+    ),
 )
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The MQTT user name.")],

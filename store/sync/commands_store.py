@@ -74,7 +74,9 @@ def apply(
     paths: opt.Paths,
     db: opt.Db = opt.DEFAULT_DB,
     prune: opt.Prune = None,
-    checksum: Annotated[str, typer.Option("--checksum", metavar="SUM", help="Of the reviewed plan; else exit 5.")] = "",
+    checksum: Annotated[
+        str | None, typer.Option("--checksum", metavar="SUM", help="Of the reviewed plan; else exit 5.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removals.")] = False,
     max_removals: opt.MaxRemovals = None,
     max_clients_losing: opt.MaxClientsLosing = None,

@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any, ClassVar, Final, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from store.sync.console import report
-from store.sync.exit_codes import ExitCode
+from store.sync.exit_codes import ExitCode, Usage
 
 _VERBOSE: Final = frozenset({"-v", "--verbose"})
 
@@ -25,21 +25,47 @@ class Late:
     name: str
     epilog: str = ""
 
-    def made(self, command: str) -> Any:
+    def made(self, command: str, kind: type[TyperCommand]) -> Any:
         """The command under this name."""
         app = typer.Typer(rich_markup_mode=None)
         found = getattr(import_module(self.module), self.name)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=command)
         else:
-            app.command(command, epilog=self.epilog)(found)
+            app.command(command, cls=kind, epilog=self.epilog)(found)
         return get_group(app).commands[command]
+
+
+class FilledCommand(TyperCommand):
+    """A command that takes no empty value: what a script gives so is a variable that nobody has set.
+
+    An empty checksum would be none, and an empty path the current folder.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Look at what is given before anything is made of it.
+
+        Raises:
+            Usage: a value is empty.
+        """
+        given, *_ = self.make_parser(ctx).parse_args(args=list(args))
+        for one in self.get_params(ctx):
+            values = given.get(one.name or "")
+            if "" in (values if isinstance(values, list | tuple) else [values]):
+                name = one.metavar if one.param_type_name == "argument" else max(one.opts, key=len)
+                raise Usage(
+                    f"{ctx.command_path}: {name} is empty, as where a script's variable is not set; "
+                    "give it a value, or leave it out"
+                )
+        return super().parse_args(ctx, args)
 
 
 class LateCommands(TyperGroup):
     """A group of commands that are imported when they are asked for, and named on the help page in whole sentences."""
 
     late: ClassVar[Mapping[str, Late]] = {}
+    kind: ClassVar[type[TyperCommand]] = TyperCommand
+    """What the commands are."""
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
@@ -52,7 +78,7 @@ class LateCommands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a name, imported now; None if there is none."""
         if cmd_name in self.late and cmd_name not in self.commands:
-            self.commands[cmd_name] = self.late[cmd_name].made(cmd_name)
+            self.commands[cmd_name] = self.late[cmd_name].made(cmd_name, self.kind)
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -78,6 +104,8 @@ class LateCommands(TyperGroup):
 
 class Commands(LateCommands):
     """A group of commands whose failures all end in one place."""
+
+    kind: ClassVar[type[TyperCommand]] = FilledCommand
 
     def main(
         self,

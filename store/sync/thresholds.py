@@ -26,8 +26,8 @@ class Consent:
 
     prune: bool | None = None
     """Overrides the policy's own word, where it is not None."""
-    checksum: str = ""
-    """Of the reviewed plan; empty where none was reviewed."""
+    checksum: str | None = None
+    """Of the reviewed plan; None where none was reviewed. No plan has an empty one."""
     max_removals: int | None = None
     max_clients_losing: int | None = None
     allow_empty: bool = False

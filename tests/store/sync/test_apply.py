@@ -187,6 +187,12 @@ class TestChecksum:
             store.apply(TWO, checksum=reviewed)
         assert store.revision == 1
 
+    def test_no_plan_has_an_empty_one(self, store: Store) -> None:
+        store.put(instance())
+        with pytest.raises(ChecksumDiffers, match="not an empty one"):
+            store.apply(ONE, checksum="")
+        assert store.revision == 1
+
     def test_another_flag_is_not(self, store: Store) -> None:
         store.put(instance())
         with pytest.raises(ChecksumDiffers):

@@ -88,6 +88,22 @@ class TestExitCodes:
         store.write(ONE)
         assert run("apply", "policy.yaml", "--checksum", shown["checksum"]).exit_code == 0
 
+    @pytest.mark.parametrize("checksum", [["--checksum", ""], ["--checksum="]], ids=["apart", "joined"])
+    def test_an_empty_checksum_is_refused(self, store: Store, checksum: list[str]) -> None:
+        store.write(ONE)
+        done = run("apply", "policy.yaml", "--yes", *checksum)
+        assert (done.exit_code, store.path.exists()) == (64, False)
+        assert done.stderr == (
+            "exhook-sync apply: --checksum is empty, as where a script's variable is not set; "
+            "give it a value, or leave it out\n"
+        )
+
+    def test_an_empty_path_is_not_the_current_folder(self, store: Store) -> None:
+        store.write(ONE)
+        done = run("apply", "policy.yaml", "")
+        assert (done.exit_code, store.path.exists()) == (64, False)
+        assert "exhook-sync apply: PATH is empty" in done.stderr
+
     @pytest.mark.parametrize("command", ["plan", "apply"])
     def test_secret(self, store: Store, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
         monkeypatch.delenv("EXHOOK_SECRET_U")
