@@ -149,6 +149,9 @@ def sign(
     username: Annotated[str, typer.Option(help="User name of a SIGNED identity, or Signature|KEY|INSTANCE.")],
     client_id: Annotated[str, typer.Option(help="The device's client id.")],
     instance: Annotated[str | None, typer.Option(help="Its instance; the only one if left out.")] = None,
+    secret_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Sign by the secret of this id; by what lasts longest if left out.")
+    ] = None,
     config: Config = None,
     db: Db = None,
     seal_key_file: SealKeyFile = None,
@@ -157,7 +160,7 @@ def sign(
     from exhook import signing  # noqa: PLC0415 - for this command alone
 
     settings = load_settings({"db": db, "instance": instance, "seal_key_file": seal_key_file}, os.environ, config)
-    typer.echo(signing.password_for(settings, username, client_id))
+    typer.echo(signing.password_for(settings, username, client_id, secret_id))
 
 
 @app.command("settings", epilog="Example: exhook settings --config exhook.toml")

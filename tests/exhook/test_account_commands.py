@@ -197,6 +197,7 @@ class TestExplainAndSign:
         store.put(KEY)
         whose = ("--username", SIGNATURE, "--client-id", SEED_CLIENT)
         assert exhook("sign", *whose).out == f"{SEED_PASSWORD}\n"
+        assert exhook("sign", *whose, "--secret-id", KEY.secrets[0].id).out == f"{SEED_PASSWORD}\n"
         assert self.explained(exhook, *whose, "connect", password=SEED_PASSWORD) == (0, "allowed")
         assert self.explained(exhook, *whose, "connect", password="x") == (1, "wrong_password")
         code, sentence = self.explained(exhook, *whose, "connect")

@@ -65,6 +65,38 @@ class TestPasswords:
         said = exhook("sign", "--username", "sensors", "--client-id", DEVICE)
         assert said.out == f"{signed(used.encode())}\n"
 
+    @pytest.mark.parametrize("left", [None, 1_000_000], ids=["for-ever", "until-one-moment"])
+    def test_of_two_that_last_equally_long_one_must_be_named(
+        self, exhook: Exhook, store: Store, left: int | None
+    ) -> None:
+        """The new secret of the rotation, as the docs have it, sorts behind the old one; nothing says which it is."""
+        until = None if left is None else now_ms() + left
+        secrets = tuple(secret(name, name.encode(), expires_at=until) for name in ("2027-01", "2026-08"))
+        store.put(identity("sensors", mode=SignMode.SIGNED, secrets=secrets))
+        who = ("sign", "--username", "sensors", "--client-id", DEVICE)
+        said = exhook(*who)
+        assert (said.code, said.out, said.err) == (
+            2,
+            "",
+            (
+                "cannot say: the secrets '2026-08' and '2027-01' of 'sensors' last equally long; "
+                "name the one to sign by: --secret-id ID\n"
+            ),
+        )
+        for name in ("2027-01", "2026-08"):
+            assert exhook(*who, "--secret-id", name).out == f"{signed(name.encode())}\n"
+
+    @pytest.mark.parametrize("named", ["canary", "gone", ""])
+    def test_a_secret_that_does_not_live_is_not_signed_by(self, exhook: Exhook, store: Store, named: str) -> None:
+        secrets = (secret("gone", b"x", expires_at=now_ms() - 1), secret("new", b"y"))
+        store.put(identity("sensors", mode=SignMode.SIGNED, secrets=secrets))
+        said = exhook("sign", "--username", "sensors", "--client-id", DEVICE, "--secret-id", named)
+        assert (said.code, said.out, said.err) == (
+            2,
+            "",
+            "cannot say: no live secret of 'sensors' has the id that --secret-id names; those that live are 'new'\n",
+        )
+
     def test_names_that_are_not_ascii(self, exhook: Exhook, store: Store) -> None:
         store.put(identity("wärme", b"k", mode=SignMode.SIGNED))
         said = exhook("sign", "--username", "wärme", "--client-id", "日本")
