@@ -7,7 +7,7 @@ any moment, the file stands at the old revision or at the new one.
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -89,8 +89,8 @@ class Database:
         self._set_meta("swept_until", now_ms)
 
     def label(self, environment: str) -> None:
-        """Set the label of this store."""
-        with told_clearly(self.path), self.transaction():
+        """Set the label of this store, in the transaction that stands, if one does."""
+        with told_clearly(self.path), nullcontext() if self.connection.in_transaction else self.transaction():
             self._set_meta("environment", environment)
 
     def fingerprint(self, form: SecretForm, value: bytes) -> str:

@@ -146,9 +146,8 @@ class _Applying:
             if not confirm(first):
                 raise Declined
             self._expected = first.checksum
-        if self._consent.label and not self._database.environment:
-            self._database.label(self._consent.label)
-        if not first.changes and not first.moved and not self._holds(first):
+        labels = bool(self._consent.label) and not self._database.environment
+        if not (first.changes or first.moved or labels or self._holds(first)):
             return first, first.revision
         self._hash(first)
         with self._database.writing(
@@ -156,6 +155,8 @@ class _Applying:
         ) as write:
             last = self._last_plan(first, write)
             self._write(last, write)
+            if labels:
+                self._database.label(self._consent.label)
             # What is held and would change was refused; so nothing changes, and git agrees.
             self.released = end_hold(self._database, self._policy.source)
         return last, self._database.revision

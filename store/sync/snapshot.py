@@ -99,8 +99,8 @@ class _Reading:
             self._records(lines)
             for hold in _holds(head):
                 set_hold(self._database, hold)
-        if head["environment"]:
-            self._database.label(head["environment"])
+            if head["environment"]:
+                self._database.label(head["environment"])
 
     def _lines(self, stream: Any) -> Iterator[Said]:
         while line := stream.readline():

@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 from stores_under_test import Store, identity, instance
 
-from store.sync.thresholds import Refused
+from store.sync.apply import apply_policy
+from store.sync.thresholds import Consent, Refused
+from store.writing import OverQuota
 
 ONE = "identities: [{username: u, sign_mode: origin, secret: {literal: one}}]\n"
 
@@ -156,6 +158,32 @@ class TestEnvironment:
         refused(store, "source: s\n", label="prod")
         with store.open() as database:
             assert database.environment == ""
+
+    def test_nor_does_one_that_fails_while_it_writes(self, store: Store) -> None:
+        """Whoever puts it right, and drops the label, would find the store labelled for good."""
+
+        def broken(what: str, _done: int, _total: int) -> None:
+            if what == "write":
+                raise OverQuota("mqtt-default", 2, 1)
+
+        with pytest.raises(OverQuota):
+            apply_policy(
+                store.path,
+                store.keys,
+                [store.write(self.PROD)],
+                store.sources,
+                consent=Consent(label="prod"),
+                progress=broken,
+            )
+        with store.open() as database:
+            assert (database.environment, database.revision) == ("", 0)
+
+    def test_a_label_alone_makes_no_revision(self, store: Store) -> None:
+        store.apply(ONE)
+        assert not store.apply(ONE, label="test").changed
+        assert store.revision == 1
+        with store.open() as database:
+            assert database.environment == "test"
 
 
 def test_a_foreign_record_names_its_owner_and_the_way_to_take_it_over(store: Store) -> None:
