@@ -34,6 +34,12 @@ class OverQuota(Exception):
         )
 
 
+def held_by_instance(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many records that a quota counts each instance holds."""
+    rows = connection.execute("SELECT instance, sum(n) FROM tallies WHERE kind IN (?, ?, ?) GROUP BY instance", COUNTED)
+    return dict(rows.fetchall())
+
+
 class Writing:
     """A write in progress; `Database.writing` makes, finishes or undoes it."""
 
@@ -45,7 +51,7 @@ class Writing:
         self.revision = database.revision + 1
         self.counts: Counter[Operation] = Counter()
         self._connection: sqlite3.Connection = database.connection
-        self._before = self._held()
+        self._before = held_by_instance(self._connection)
         self._additions = Additions(self._connection, database.keys, revision=self.revision, now_ms=now_ms)
         self._quotas: dict[str, int] | None = None
         self._vacated: dict[tuple[str, ...], str] = {}
@@ -122,7 +128,7 @@ class Writing:
         if self._quotas is None:
             # Asked once: parts that share a revision are calls, and no call changes a quota.
             self._quotas = self._limits()
-        before = self._held() if self._quotas else {}
+        before = held_by_instance(self._connection) if self._quotas else {}
         self._connection.execute("SAVEPOINT attempt")
         try:
             yield
@@ -220,20 +226,13 @@ class Writing:
         self._connection.execute(f"DELETE FROM {table.secrets} WHERE {table.kind} = ?", (row,))  # noqa: S608 - our own names
         self._connection.executemany(inserting_secret(table), secret_rows(self.database.keys, table, row, record))
 
-    def _held(self) -> dict[str, int]:
-        """How many counted records each instance holds."""
-        rows = self._connection.execute(
-            "SELECT instance, sum(n) FROM tallies WHERE kind IN (?, ?, ?) GROUP BY instance", COUNTED
-        )
-        return dict(rows.fetchall())
-
     def _limits(self) -> dict[str, int]:
         """The quota of each instance that has one."""
         rows = self._connection.execute("SELECT name, record_quota FROM instances WHERE record_quota IS NOT NULL")
         return dict(rows.fetchall())
 
     def _check_quota(self, quotas: dict[str, int], before: dict[str, int]) -> None:
-        held = self._held()
+        held = held_by_instance(self._connection)
         for instance, quota in quotas.items():
             count = held.get(instance, 0)
             if count > quota and count > before.get(instance, 0):

@@ -12,6 +12,7 @@ from store.records import Instance, Record, Secret
 from store.revocations import enforced_on
 from store.sync.account_wording import by_name, by_value
 from store.sync.affected import Losing, Readmitted, losing, readmitted
+from store.sync.capacity import overfull
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, records_in
 from store.sync.device_keys import TakenKey, taken_keys
@@ -34,6 +35,7 @@ from store.tables import (
     Table,
 )
 from store.unavailable import told_clearly
+from store.writing import OverQuota
 
 __all__ = ["Foreign", "InUse", "Plan", "UnresolvedSecrets", "plan"]
 
@@ -89,6 +91,8 @@ class Plan:
     """By what secrets were told apart; only a plan by value has a checksum to apply by."""
     taken: tuple[TakenKey, ...] = ()
     """Device keys that it would give to a second credential."""
+    overfull: tuple[OverQuota, ...] = ()
+    """Instances that it would fill beyond their quota."""
     enforced: tuple[str, ...] = ()
     """Clusters where a running server takes what is lost from live sessions, too."""
 
@@ -181,6 +185,7 @@ class _Planning:
             checksum=checksum_of(changes, source=self._policy.source, prune=self._prune, **more),
             compared=compared,
             taken=taken_keys(self._database, changes),
+            overfull=overfull(self._database, changes),
             enforced=enforced_on(self._database.path),
         )
 

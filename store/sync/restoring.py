@@ -14,6 +14,7 @@ from store.connection import reading
 from store.database import Database
 from store.records import Identity, Instance, Record, Secret, SecretForm, SignMode
 from store.sync.affected import losing, readmitted
+from store.sync.capacity import overfull
 from store.sync.change import Change, checksum_of
 from store.sync.counts import identities_in, owned_by, records_in
 from store.sync.device_keys import taken_keys
@@ -116,6 +117,7 @@ class _Restoring:
                 readmitted=readmitted(changes, now_ms),
                 checksum=checksum_of(changes, source=self._source, prune=True, rollback=self._to),
                 taken=taken_keys(self._database, changes),
+                overfull=overfull(self._database, changes),
             ),
             regrants=regrants(changes, now_ms),
             left_out=tuple(sorted(self._left_out, key=str)),

@@ -20,7 +20,7 @@ from store.sync.policy import SyncRules
 from store.sync.provenance import actor as this_actor
 from store.sync.restoring import Rollback, plan_rollback
 from store.sync.scalars import API_SOURCE
-from store.sync.thresholds import Consent, Refusal, Refused, limits, taken
+from store.sync.thresholds import Consent, Refusal, Refused, limits, over_quota, taken
 from store.writing import Writing
 
 Confirm = Callable[[Rollback], bool]
@@ -102,6 +102,7 @@ def refusals(rollback: Rollback, consent: Consent, *, allow_regrant: bool) -> tu
     return (
         *_empty(rollback, consent),
         *taken(rollback.plan),
+        *over_quota(rollback.plan),
         *limits(rollback.plan, SyncRules(), consent),
         *_regrants(rollback, allow_regrant),
     )

@@ -70,6 +70,7 @@ def refusals(
         *_foreign(plan),
         *map(_in_use, plan.in_use),
         *taken(plan),
+        *over_quota(plan),
         *limits(plan, policy.sync, consent),
     )
 
@@ -148,6 +149,11 @@ def taken(plan: Plan) -> Iterator[Refusal]:
             f"the device key {one.wanted.device_access_key_id!r} of the {describe(one.wanted)} is that of the "
             f"{describe(one.holder)}, {mend} first, or choose another",
         )
+
+
+def over_quota(plan: Plan) -> Iterator[Refusal]:
+    """Instances that would hold too much: no flag widens a quota."""
+    yield from (Refusal("quota", str(one)) for one in plan.overfull)
 
 
 def _protected(plan: Plan, consent: Consent) -> Iterator[Refusal]:

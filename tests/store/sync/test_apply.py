@@ -13,7 +13,6 @@ from store.sync.apply import ChecksumDiffers, Declined, apply_policy
 from store.sync.document import InvalidPolicy
 from store.sync.plan import Plan
 from store.sync.thresholds import Refused
-from store.writing import OverQuota
 
 ONE = "identities: [{username: u, sign_mode: origin, secret: {literal: one}}]\n"
 TWO = "identities: [{username: u, sign_mode: origin, secret: {literal: two}}]\n"
@@ -215,7 +214,7 @@ class TestQuota:
     TEXT = "instances: {mqtt-default: {record_quota: 2}}\n"
 
     def test_too_many_records_are_refused_as_a_whole(self, store: Store) -> None:
-        with pytest.raises(OverQuota, match="record_quota is 2"):
+        with pytest.raises(Refused, match="record_quota is 2"):
             store.apply(f"{self.TEXT}permissions: [{{username: u, publish: [a, b, c]}}]\n")
         assert store.contents() == {}
 

@@ -20,7 +20,6 @@ from store.sync.restoring import Rollback
 from store.sync.rollback import StoreChanged
 from store.sync.thresholds import Consent, Refused
 from store.tables import INSTANCES
-from store.writing import OverQuota
 
 
 @pytest.fixture
@@ -66,8 +65,8 @@ class TestRefusals:
             found = next(iter(database.records(INSTANCES)))
             write.put(replace(found, record_quota=3, source="o"))
         before = store.contents()
-        with pytest.raises(OverQuota):
-            back(store, 1)
+        [(rule, sentence)] = refused(store, 1)
+        assert (rule, "would hold 4 identities" in sentence) == ("quota", True)
         assert store.contents() == before
 
     def test_all_reasons_are_told_at_once(self, store: Store) -> None:

@@ -1,9 +1,14 @@
+import contextlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stores_under_test import Store, identity, instance
+from sync_commands_under_test import run
 
+from store.records import Action, Effect, Grantee, Permission
 from store.sync.apply import apply_policy
 from store.sync.thresholds import Consent, Refused
 from store.writing import OverQuota
@@ -14,6 +19,10 @@ ONE = "identities: [{username: u, sign_mode: origin, secret: {literal: one}}]\n"
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
+
+
+class Undone(Exception):
+    """What was written is not to stay."""
 
 
 def grants(count: int, more: str = "") -> str:
@@ -129,6 +138,64 @@ class TestProtected:
     def test_it_may_be_changed(self, store: Store) -> None:
         store.apply(self.TEXT)
         store.apply(self.TEXT.replace("protect: true", "note: n"))
+
+
+def in_store(store: Store, mine: int, others: int, quota: int | None) -> None:
+    """So many permissions of the policy and of the API, and a quota that may be lower."""
+    if mine:
+        store.apply(f"permissions: [{{username: u, publish: [{', '.join(f'm{one}' for one in range(mine))}]}}]\n")
+    grants = [
+        Permission(
+            instance="mqtt-default", identity_type=Grantee.USER, identity="u", topic=f"o{one}",
+            action=Action.PUB, effect=Effect.ALLOW, source="api",
+        )
+        for one in range(others)
+    ]  # fmt: skip
+    store.put(replace(instance(), source="policy", record_quota=quota), *grants)
+
+
+class TestQuota:
+    @pytest.mark.parametrize("asked", ["absent", None, 2, 4])
+    @pytest.mark.parametrize(("mine", "others", "quota"), [(0, 0, None), (0, 2, 2), (3, 0, 2), (1, 3, None), (2, 2, 4)])
+    def test_a_plan_says_what_the_write_would(
+        self, store: Store, mine: int, others: int, quota: int | None, asked: str | int | None
+    ) -> None:
+        in_store(store, mine, others, quota)
+        head = (
+            ""
+            if asked == "absent"
+            else f"instances: {{mqtt-default: {{{f'record_quota: {asked}' if asked else ''}}}}}\n"
+        )
+        for wanted in (1, 2, 3, 4):
+            topics = ", ".join(f"m{one}" for one in range(1, wanted + 1))
+            made = store.plan(f"{head}permissions: [{{username: u, subscribe: [{topics}]}}]\n", prune=True)
+            said = [str(one) for one in made.overfull]
+            raised = []
+            with store.open() as database, contextlib.suppress(Undone):
+                try:
+                    with database.writing(actor="a", source="policy", now_ms=store.now) as write:
+                        for change in made.changes:
+                            if change.new is not None:
+                                write.put(change.new)
+                            elif change.old is not None:
+                                write.remove(change.old)
+                        write.finish()
+                        raise Undone
+                except OverQuota as over:
+                    raised.append(str(over))
+            assert said == raised
+
+    def test_the_plan_tells_of_it(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(store.folder)
+        store.write("instances: {mqtt-default: {record_quota: 1}}\npermissions: [{username: u, publish: [a, b]}]\n")
+        said = json.loads(run("plan", "policy.yaml", "--output", "json").stdout)
+        assert said["refusals"] == [
+            {
+                "rule": "quota",
+                "message": "instance mqtt-default would hold 2 identities, permissions and blacklist entries; "
+                "its record_quota is 1; remove some, or raise the quota",
+            }
+        ]
 
 
 class TestEnvironment:
