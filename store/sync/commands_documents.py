@@ -2,22 +2,26 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from store.credentials import hash_password
 from store.sync import options as opt
 from store.sync.adding import NewUser, NotAdded, with_user
-from store.sync.console import examples, say
+from store.sync.console import complain, examples, say
 from store.sync.exit_codes import ExitCode, Usage
-from store.sync.files import STDIN, expand, why_unreadable
+from store.sync.files import STDIN, STDIN_NAME, expand, why_unreadable
 from store.sync.findings import InvalidPolicy, PolicyError
-from store.sync.formatting import formatted
+from store.sync.formatting import WouldChange, formatted
 from store.sync.json_schema import schema_text
 from store.sync.late import FilledCommand
 from store.sync.replacing import replace_file
 from store.sync.syntax import InvalidSource
+
+_BEYOND: Final = (
+    "is left as it is, for formatted it would lose a comment or say something else; a bug, please report it"
+)
 
 users = typer.Typer(
     help="Users in a policy file.",
@@ -45,7 +49,8 @@ def fmt(
     A file that cannot be read leaves all of them as they are. Standard input (-) goes to standard output.
     """
     changed = 0
-    for file, old, text in _formatted(paths):
+    made, beyond = _formatted(paths)
+    for file, old, text in made:
         if file == STDIN:
             if not check:
                 typer.echo(text, nl=False)
@@ -56,6 +61,9 @@ def fmt(
         changed += text.encode() != old
         if file != STDIN and not quiet:
             say(f"{file}: would be formatted" if check else f"{file}: formatted")
+    complain([f"{_named(file)}: {_BEYOND}" for file in beyond])
+    if beyond:
+        raise typer.Exit(ExitCode.INTERNAL)
     if check and changed:
         raise typer.Exit(ExitCode.LINT)
 
@@ -161,21 +169,27 @@ def _password() -> bytes:
     return password
 
 
-def _formatted(paths: list[Path]) -> list[tuple[Path, bytes, str]]:
-    """Each file, what it holds, and how it is meant to look; all of them, or none."""
-    made = []
-    errors = []
+def _formatted(paths: list[Path]) -> tuple[list[tuple[Path, bytes, str]], list[Path]]:
+    """Each file, what it holds, and how it is meant to look, all of them or none; and those that are beyond us."""
+    made: list[tuple[Path, bytes, str]] = []
+    beyond: list[Path] = []
+    errors: list[PolicyError] = []
     for path in paths:
         for file in _expand(path):
             data = _read(file)
             try:
                 made.append((file, data, formatted(data)))
             except InvalidSource as wrong:
-                name = "<stdin>" if file == STDIN else str(file)
-                errors.append(PolicyError(name, wrong.fault.line, wrong.fault.column, wrong.fault.message))
+                errors.append(PolicyError(_named(file), wrong.fault.line, wrong.fault.column, wrong.fault.message))
+            except WouldChange:
+                beyond.append(file)
     if errors:
         raise InvalidPolicy(tuple(errors))
-    return made
+    return made, beyond
+
+
+def _named(file: Path) -> str:
+    return STDIN_NAME if file == STDIN else str(file)
 
 
 def _expand(path: Path) -> list[Path]:

@@ -284,15 +284,31 @@ def _column(text: str, node: Node) -> int:
 
 
 def _settle(text: str, node: Node) -> None:
-    """Where a line would have to end in two comments, put the first one above; note the columns of holders."""
+    """Where a line would have to end in two comments, put the first one above; note the columns of holders.
+
+    So, too, with a comment that has no line to end: one between brackets that hold nothing else, or between a key and
+    its text in a block style.
+    """
     column = _column(text, node)
     for child in node.children or ():
         key, value = child.key, child.value
         value.holder_column = column
+        if value.children == []:
+            _put_before(child, [*([value.comment] if value.comment else []), *value.tail])
+            value.comment, value.tail = None, []
         if key is None and value.children and value.comment is not None:
             child.before.append(value.comment)
             value.comment = None
-        elif key is not None and key.comment is not None and (value.comment or value.closing):
+        elif key is not None and key.comment is not None and (value.comment or value.closing or value.block):
             child.before.append(key.comment)
             key.comment = None
         _settle(text, value)
+
+
+def _put_before(child: Child, comments: list[Comment]) -> None:
+    """Put comments directly above an entry, below the blank line and the comments that stand there."""
+    if not comments:
+        return
+    comments[0].blank_before = child.blank_before
+    child.blank_before = False
+    child.before += comments

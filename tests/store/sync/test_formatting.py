@@ -117,6 +117,33 @@ def test_comments_stay_with_what_they_are_about() -> None:
     )
 
 
+def test_comments_with_no_line_to_end_stand_above() -> None:
+    assert fmt(
+        "format: exhook/v1\n"
+        "groups: [\n  # GID_Meters,\n]\n"
+        "\n"
+        "vars: { # none yet\n }\n"
+        "permissions:\n"
+        "  - everyone: true\n"
+        "    note: # why\n"
+        "      |\n"
+        "      text\n"
+    ) == (
+        "format: exhook/v1\n"
+        "\n"
+        "# none yet\n"
+        "vars: {}\n"
+        "# GID_Meters,\n"
+        "groups: []\n"
+        "\n"
+        "permissions:\n"
+        "  - everyone: true\n"
+        "    # why\n"
+        "    note: |\n"
+        "      text\n"
+    )
+
+
 def test_texts_stay_as_they_are_written() -> None:
     text = (
         "format: 'exhook/v1'\n"
@@ -245,7 +272,10 @@ def test_comments_and_blanks_anywhere_are_kept(path: Path, data: st.DataObject) 
     assert all(made.count(comment) == text.count(comment) for comment in re.findall(r"# \d+", text))
 
 
-LEAVES = st.sampled_from(["a", "'b c'", '"d"', "e f", '"g\\\n   h"', "|-\n   i\n     j\n", "0123", "k # 1", '"#"'])
+LEAVES = st.sampled_from([
+    "a", "'b c'", '"d"', "e f", '"g\\\n   h"', "|-\n   i\n     j\n", "0123", "k # 1", '"#"', "[ # 2\n]",
+    "[\n # 3\n] # 4\n", "{ # 5\n # 6\n}", "# 7\n  []", "# 8\n  |\n  l\n", "# 9\n  { # 10\n\n  }\n", "[]",
+])  # fmt: skip
 
 
 @st.composite

@@ -11,7 +11,9 @@ from sync_commands_under_test import on_a_terminal, run, workplace
 
 from store.hashes import parse_hash
 from store.records import Action, Effect, Grantee, IdentityType, SignMode
+from store.sync import commands_documents
 from store.sync.document import load_policy
+from store.sync.formatting import WouldChange, formatted
 from store.sync.json_schema import FILE_NAME, schema_text
 from store.sync.policy import IdentitySpec, Policy
 
@@ -218,7 +220,7 @@ class TestWhatIsRefused:
             (["bob", "--sign-mode", "external", "--publish", "a/#/b"], 3, "a/#/b"),
             (["bob", "--sign-mode", "external", "--subscribe", "a/${clientId}"], 3, "clientId"),
             (["Token|a|b", "--sign-mode", "external"], 3, "Token|"),
-            (["", "--sign-mode", "external"], 3, "policy.yaml:"),
+            (["", "--sign-mode", "external"], 64, "NAME is empty"),
             (["bob", "--sign-mode", "external", "--file", "none.yaml"], 64, "none.yaml: cannot be read (No such file"),
             (["bob", "--sign-mode", "external", "--file", "."], 64, "cannot be read"),
             ([], 64, "Missing argument 'NAME'"),
@@ -271,3 +273,24 @@ class TestWhatIsRefused:
     def test_a_user_alone_names_no_command(self) -> None:
         done = run("user")
         assert (done.exit_code, "name a command" in done.stderr) == (64, True)
+
+
+class TestFmt:
+    def test_a_file_that_is_beyond_it_stops_no_other(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = formatted
+
+        def broken(data: bytes) -> str:
+            if b"night shift" in data:
+                raise WouldChange("the formatted text would lose a comment; nothing was written")
+            return made(data)
+
+        monkeypatch.setattr(commands_documents, "formatted", broken)
+        Path("zz.yaml").write_text("groups: [ GID_Meters ]\nformat: exhook/v1\n")
+        done = run("fmt", ".")
+        assert (done.exit_code, done.stdout) == (70, "zz.yaml: formatted\n")
+        assert done.stderr == (
+            "policy.yaml: is left as it is, for formatted it would lose a comment or say something else; "
+            "a bug, please report it\n"
+        )
+        assert file.read_text() == COMMENTED
+        assert Path("zz.yaml").read_text() == "format: exhook/v1\ngroups: [GID_Meters]\n"
