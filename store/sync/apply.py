@@ -67,7 +67,7 @@ class Applied:
     revision: int
     """The revision that it made; the last one where nothing changed."""
     commit: str
-    """The git commit of the policy, or nothing."""
+    """The git commit that holds all its files as they were applied, included ones too; or nothing."""
     released: Hold | None = None
     """The hold that ended, since the policy says what the store says."""
 
@@ -103,16 +103,15 @@ def apply_policy(
         OverQuota: the final state exceeds an instance's quota.
         StoreUnavailable, SealError: as `Database.open`.
     """
-    commit = commit_of(documents)
-    policy = load_policy(documents, commit=commit)
+    policy = load_policy(documents, commit=commit_of(documents))
     if warn is not None:
         warn(policy)
     with Database.open(path, keys, busy_ms=busy_ms) as database:
         applying = _Applying(
             database, policy, sources, consent or Consent(), progress=progress or _silent, now_ms=now_ms
         )
-        done, revision = applying.run(confirm, actor or this_actor(), commit)
-    return Applied(plan=done, policy=policy, revision=revision, commit=commit, released=applying.released)
+        done, revision = applying.run(confirm, actor or this_actor())
+    return Applied(plan=done, policy=policy, revision=revision, commit=policy.commit, released=applying.released)
 
 
 class _Applying:
@@ -138,7 +137,7 @@ class _Applying:
         self._hashes: dict[HashKey, bytes] = {}
         self.released: Hold | None = None
 
-    def run(self, confirm: Confirm | None, actor: str, commit: str) -> tuple[Plan, int]:
+    def run(self, confirm: Confirm | None, actor: str) -> tuple[Plan, int]:
         """Plan and ask without a lock, hash what is to be hashed, then write."""
         first = self._plan()
         self._check(first)
@@ -151,7 +150,11 @@ class _Applying:
             return first, first.revision
         self._hash(first)
         with self._database.writing(
-            actor=actor, source=self._policy.source, now_ms=self._now_ms(), commit=commit, checksum=first.checksum
+            actor=actor,
+            source=self._policy.source,
+            now_ms=self._now_ms(),
+            commit=self._policy.commit,
+            checksum=first.checksum,
         ) as write:
             last = self._last_plan(first, write)
             self._write(last, write)

@@ -51,6 +51,19 @@ class TestCommit:
         assert checkout.apply(TWO).commit == ""
         assert self.origin(checkout).endswith("policy.yaml:2")
 
+    def test_nor_one_that_includes_a_changed_file(self, checkout: Store) -> None:
+        text = "include: [{blacklist: rows.jsonl}]\n"
+        checkout.write(text)
+        rows = checkout.folder / "rows.jsonl"
+        rows.write_text('{"client_id": "a"}\n')
+        git(checkout.folder, "add", "-A")
+        git(checkout.folder, "commit", "-q", "-m", "rows")
+        assert checkout.apply(text).commit == git(checkout.folder, "rev-parse", "--short", "HEAD")
+        rows.write_text('{"client_id": "b"}\n')
+        assert checkout.apply(text).commit == ""
+        with checkout.open() as database:
+            assert revisions(database.connection)[0].commit == ""
+
     def test_nor_one_that_git_does_not_know(self, checkout: Store) -> None:
         document = checkout.write(ONE, "other.yaml")
         (checkout.folder / ".gitignore").write_text("other.yaml\n")
