@@ -71,7 +71,7 @@ def _policy(checkout: Checkout, revision: str, paths: Sequence[Path], stack: Exi
         return None
     here = f"{folder / checkout.prefix}/"
     try:
-        loaded = load_policy(found, commit=checkout.short(commit))
+        loaded = load_policy(found, commit=checkout.short(commit), unpacked=True)
     except InvalidPolicy as invalid:
         raise InvalidPolicy(
             tuple(

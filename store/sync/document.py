@@ -62,12 +62,15 @@ _WITH_INSTANCE: Final = ("groups", "identities", "access_keys", "device_credenti
 _AS_IT_IS: Final[Map[Path, bytes]] = MappingProxyType({})
 
 
-def load_policy(paths: Sequence[Path], *, commit: str = "", instead: Map[Path, bytes] = _AS_IT_IS) -> Policy:
+def load_policy(
+    paths: Sequence[Path], *, commit: str = "", unpacked: bool = False, instead: Map[Path, bytes] = _AS_IT_IS
+) -> Policy:
     """Read policy files and folders as one policy.
 
     Of a folder, the files ``*.yaml`` and ``*.yml`` right in it are read, sorted by name, hidden ones skipped.
-    ``-`` is standard input. `commit` goes into the origin of each record. `instead` holds what some of the files
-    would say: they are not read.
+    ``-`` is standard input. `commit` goes into the origin of each record; where the files are `unpacked` from it, git
+    is not asked whether it holds the included ones. `instead` holds what some of the files would say: they are not
+    read.
 
     Raises:
         InvalidPolicy: with all mistakes of all files; a file that cannot be read is one.
@@ -78,7 +81,7 @@ def load_policy(paths: Sequence[Path], *, commit: str = "", instead: Map[Path, b
         for number, file in enumerate(read_files(paths, findings, instead))
         if (root := _root(file, findings))
     ]
-    return _Loading(documents, findings, commit).policy()
+    return _Loading(documents, findings, commit, unpacked=unpacked).policy()
 
 
 @dataclass(slots=True)
@@ -95,7 +98,7 @@ class _Document:
 class _Loading:
     """One policy, on its way from files to records."""
 
-    def __init__(self, documents: list[_Document], findings: Findings, commit: str) -> None:
+    def __init__(self, documents: list[_Document], findings: Findings, commit: str, *, unpacked: bool) -> None:
         self._documents = documents
         self._findings = findings
         self._commit = commit
@@ -103,7 +106,7 @@ class _Loading:
         self._settings = Settings(findings)
         self._roles = Roles(findings)
         self._overrides = Overrides(findings)
-        self._inclusion = Inclusion(self._vars)
+        self._inclusion = Inclusion(self._vars, unpacked=unpacked)
         self._cases = Cases()
         self._off: tuple[Off, ...] = ()
 

@@ -34,12 +34,13 @@ _OF_CSV: Final = ("columns", "delimiter", "separator")
 class Inclusion:
     """Opens the files that the policy files include, one policy file after the other."""
 
-    def __init__(self, known: Vars) -> None:
+    def __init__(self, known: Vars, *, unpacked: bool) -> None:
         self.files: list[Path] = []
         """Those opened so far."""
         self.at_commit = True
         """Whether all of them are in git as they are, at the commit of the policy files."""
         self._vars = known
+        self._unpacked = unpacked
         self._seen: set[tuple[str, Path]] = set()
 
     def open(self, root: Mapping, folder: Path, document: int, scope: Scope) -> Iterator[Included]:
@@ -56,7 +57,7 @@ class Inclusion:
 
     def _open(self, asked: "_Asked", folder: Path, document: int, scope: Scope) -> Iterator[Included]:
         paths = self._files(asked, folder, scope)
-        commit = scope.commit if scope.commit and commit_of(paths) == scope.commit else ""
+        commit = scope.commit if self._unpacked or (scope.commit and commit_of(paths) == scope.commit) else ""
         self.at_commit &= commit == scope.commit
         for path in paths:
             name = str(path)

@@ -84,6 +84,16 @@ class TestSides:
         assert [line[0] for line in changes(run("diff", "HEAD", "HEAD~1"))] == ["+", "-"]
 
     @pytest.mark.usefixtures("checkout")
+    def test_rows_that_are_included_name_their_commit(self) -> None:
+        policy = "format: exhook/v1\nsync: {prune: true}\ninclude: [{blacklist: rows.jsonl}]\n"
+        first = committed(policy_yaml=policy, **{"rows.jsonl": '{"client_id": "a"}\n'})
+        second = committed(**{"rows.jsonl": '{"client_id": "b"}\n'})
+        assert changes(run("diff", first, second)) == [
+            f"+ client b may not connect (mqtt-default)  rows.jsonl:1@{second}",
+            f"- client a may not connect (mqtt-default)  rows.jsonl:1@{first}",
+        ]
+
+    @pytest.mark.usefixtures("checkout")
     def test_the_same_is_exit_code_0(self) -> None:
         done = run("diff", "HEAD")
         assert (done.exit_code, changes(done)) == (0, [])
@@ -198,7 +208,7 @@ class TestErrors:
             (["HEAD", "/etc/hosts"], "/etc/hosts: is outside of the git checkout"),
             (["HEAD", "-"], "-: standard input has no revisions"),
             (["HEAD", "--output", "x"], "--output x: no such output"),
-            ([""], ": there is no such revision"),
+            ([""], "exhook-sync diff: REF [REF] [PATH]... is empty"),
             (["--", "--all"], "--all: there is no such revision"),
             (["HEAD:policy.yaml"], "HEAD:policy.yaml: there is no such revision"),
         ],
