@@ -84,14 +84,20 @@ def outputs(written: Sequence[str] | None) -> list[tuple[str, Path | None]]:
     """Form and file of each ``--output``; text to the terminal where there is none.
 
     Raises:
-        Usage: a form that does not exist.
+        Usage: a form that does not exist, or two in one file.
     """
     found: list[tuple[str, Path | None]] = []
+    places: set[Path] = set()
     for one in written or ["text"]:
         form, given, file = one.partition("=")
         if form not in FORMS or (given and not file):
             raise Usage(f"--output {one}: no such output; write {', '.join(FORMS)}, or one of them =FILE")
         found.append((form, Path(file) if file else None))
+        place = Path(file).resolve()
+        if file and place in places:
+            raise Usage(f"--output {one}: another one goes to this file, and would be overwritten; name two files")
+        if file and (place.is_file() or not place.exists()):
+            places.add(place)
     return found
 
 

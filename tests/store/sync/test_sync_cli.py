@@ -184,6 +184,10 @@ class TestExitCodes:
                 "--output html: no such output; write text, json, markdown, gitlab, or one of them =FILE",
             ),
             (["plan", "x", "--output", "json="], "no such output"),
+            (
+                ["plan", "x", "--output", "json=made", "--output", "text", "--output", "text=./made"],
+                "--output text=./made: another one goes to this file, and would be overwritten; name two files",
+            ),
             ([], "name a command"),
         ],
     )
