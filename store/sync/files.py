@@ -1,5 +1,6 @@
 """The files of a policy: which ones there are, and their bytes."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,11 +64,15 @@ def expand(path: Path) -> list[Path]:
     """The policy files of a folder, by name; a file as it is.
 
     Raises:
-        OSError: the folder cannot be listed.
+        OSError: the folder cannot be listed, or something in it is only named like a file: a pipe may never end.
     """
     if path == STDIN or not path.is_dir():
         return [path]
-    return sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES and not one.name.startswith("."))
+    found = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES and not one.name.startswith("."))
+    for one in found:
+        if one.exists() and not (one.is_file() or one.is_dir()):
+            raise OSError(errno.EINVAL, f"{one.name} in it is no regular file")
+    return found
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

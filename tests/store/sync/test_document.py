@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import string
 from collections.abc import Sequence
@@ -306,11 +307,14 @@ def test_what_cannot_be_read_is_an_error_among_others(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     absent, loop, empty = tmp_path / "absent.yaml", tmp_path / "loop.yaml", tmp_path / "empty"
-    assert errors(absent, folder, empty, loop) == [
+    piped = write(tmp_path / "piped", a="groups: []\n")
+    os.mkfifo(piped / "b.yaml")
+    assert errors(absent, folder, empty, loop, piped) == [
         f"{absent}: cannot be read (No such file or directory); name a policy file or a folder of them",
         f"{folder}/bad.yaml:2:1: unknown key `groupz`; did you mean `groups`?",
         f"{empty}: a folder without policy files; name one that holds *.yaml",
         f"{loop}: cannot be read (a loop of links); name a policy file or a folder of them",
+        f"{piped}: cannot be read (b.yaml in it is no regular file); name a policy file or a folder of them",
     ]
     assert "no policy file; name files or folders" in errors()[0]
 
