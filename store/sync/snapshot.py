@@ -1,10 +1,11 @@
 """A store's records in a file that may leave the machine: no secrets, no hashes of them, no fingerprints.
 
-JSON lines: a head that names format, revision and label, a line for each record, and an end that counts them, so that
-half a file is not taken for a whole one. A plan is made against it as against the store, but that secrets are told
-apart by id and expiry alone.
+JSON lines: a head that names format, revision and label, a line for each record, and an end that counts them and holds
+the SHA-256 of all lines above it, so that no half file and no edited one is taken for what the store said. A plan is
+made against it as against the store, but that secrets are told apart by id and expiry alone.
 """
 
+import hashlib
 import json
 import sqlite3
 import tempfile
@@ -51,15 +52,17 @@ def write_snapshot(database: Database, stream: TextIO, *, clock: Clock = now_ms)
             "at": moment(clock()),
             "holds": [_hold_said(hold) for hold in holds_of(database).values()],
         }
-        _write_line(stream, head)
+        digest = hashlib.sha256()
+        _write_line(stream, head, digest)
         for table in TABLES:
             for _, record in database.contents(table):
                 _write_line(
                     stream,
                     {"kind": record.kind, "record": without_fingerprints(content(record)), "origin": record.origin},
+                    digest,
                 )
                 count += 1
-    _write_line(stream, {"end": True, "records": count})
+    _write_line(stream, {"end": True, "records": count, "sha256": digest.hexdigest()}, digest)
     return count
 
 
@@ -91,6 +94,9 @@ class _Reading:
         self._path = path
         self._database = database
         self._number = 0
+        self._digest = hashlib.sha256()
+        self._above = ""
+        """The digest of the lines above the one that was read last."""
 
     def read(self, stream: Any) -> None:
         lines = self._lines(stream)
@@ -105,6 +111,9 @@ class _Reading:
     def _lines(self, stream: Any) -> Iterator[Said]:
         while line := stream.readline():
             self._number += 1
+            self._above = self._digest.hexdigest()
+            # A checkout may have turned the ends of lines into those of its system.
+            self._digest.update(line.rstrip(b"\r\n") + b"\n")
             try:
                 said = json.loads(line)
             except (ValueError, RecursionError):
@@ -137,6 +146,8 @@ class _Reading:
             if said.get("end") is True:
                 if said.get("records") != filling.count:
                     raise self._unusable(f"counts {said.get('records')!r} records, and holds {filling.count}")
+                if said.get("sha256") != self._above:
+                    raise self._unusable("was edited: its lines are not those that its end vouches for")
                 if next(lines, None) is not None:
                     raise self._unusable("goes on after its end")
                 return
@@ -173,5 +184,7 @@ def _holds(head: Said) -> list[Hold]:
     return [Hold(**said) for said in head["holds"]]
 
 
-def _write_line(stream: TextIO, said: Said) -> None:
-    stream.write(json.dumps(said, ensure_ascii=True, separators=(",", ":")) + "\n")
+def _write_line(stream: TextIO, said: Said, digest: "hashlib._Hash") -> None:
+    line = json.dumps(said, ensure_ascii=True, separators=(",", ":")) + "\n"
+    digest.update(line.encode())
+    stream.write(line)

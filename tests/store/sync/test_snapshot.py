@@ -138,7 +138,7 @@ def edited(change: Callable[[Lines], Any]) -> Callable[[Path], None]:
     def edit(path: Path) -> None:
         lines = said(path)
         change(lines)
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
     return edit
 
@@ -148,7 +148,7 @@ def whole(line: str) -> Callable[[Path], Any]:
 
 
 def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-60])
+    path.write_bytes(path.read_bytes()[:-130])
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -162,6 +162,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a line twice": (edited(lambda lines: lines.insert(3, lines[3])), ":5: holds a record twice"),
     "an instance less": (edited(lambda lines: lines.pop(1)), ":2: holds a record twice, or one before its instance"),
     "more behind it": (edited(lambda lines: lines.append(lines[1])), ":6: goes on after its end"),
+    "another name": (edited(lambda lines: lines[2]["record"].update(username="v")), ":5: was edited: "),
+    "another place": (edited(lambda lines: lines[2].update(origin="elsewhere.yaml:1")), ":5: was edited: "),
+    "another label": (edited(lambda lines: lines[0].update(environment="test")), ":5: was edited: "),
+    "no digest": (edited(lambda lines: lines[-1].pop("sha256")), ":5: was edited: "),
+    "another layout": (lambda path: path.write_text(path.read_text().replace(":", ": ")), ":5: was edited: "),
     "nothing": (whole(""), ":1: is no snapshot"),
     "a policy": (whole("format: exhook/v1\n"), ":1: is no snapshot"),
     "a plan": (whole('{"format": "exhook-plan/v1"}\n'), ":1: is no snapshot"),
@@ -222,6 +227,9 @@ class TestDamage:
         edited(lambda _: None)(path)
         with snapshot_store(path):
             pass
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        with snapshot_store(path):
+            pass
 
 
 class TestCommand:
@@ -230,7 +238,7 @@ class TestCommand:
         run("apply", "policy.yaml")
         done = run("snapshot", "-o", "prod.snapshot")
         assert (done.exit_code, done.output) == (0, "prod.snapshot is written: 2 records, no secrets\n")
-        assert run("snapshot").stdout.splitlines()[1:] == Path("prod.snapshot").read_text().splitlines()[1:]
+        assert run("snapshot").stdout.splitlines()[1:-1] == Path("prod.snapshot").read_text().splitlines()[1:-1]
         Path("exhook.db").unlink()
         monkeypatch.delenv("EXHOOK_SECRET_U")
         assert run("plan", "policy.yaml", "--against", "prod.snapshot", "--no-secrets").exit_code == 0
