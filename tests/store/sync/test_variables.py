@@ -8,6 +8,7 @@ from policy_files_under_test import CANARY, error_of, errors, fixture, warnings,
 from store.records import Action
 from store.sync.document import load_policy
 from store.sync.findings import Findings
+from store.sync.policy_tests import Status, run_tests
 from store.sync.quoting import quoted
 from store.sync.source import read_source
 from store.sync.variables import MAX_TEXT, Vars, WrongVar
@@ -54,6 +55,22 @@ def test_a_later_file_gives_another_value_to_all_files(tmp_path: Path) -> None:
     assert [row.topic for row in load_policy([folder]).permissions] == ["prod/k"]
     reversed_order = load_policy([folder / "prod.yaml", folder / "base.yaml"])
     assert [row.topic for row in reversed_order.permissions] == ["base/k"]
+
+
+def test_in_a_topic_a_value_is_read_as_one(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "p",
+        one="vars: {own: 'dev/${clientid}', text: '$${clientid}', all: 'a/#'}\n"
+        "permissions: [{id: p, username: u, publish: ['${var.own}/up', '${var.text}/x'], subscribe: ['${var.all}']}]\n"
+        "tests:\n"
+        "  - name: t\n"
+        "    as: {username: u, client_id: c9}\n"
+        "    can: {publish: [dev/c9/up], subscribe: [a/b]}\n"
+        "    cannot: {publish: [dev/c8/up, c9/x]}\n"
+        "identities: [{username: u, sign_mode: origin, secret: {env: EXHOOK_SECRET_U}}]\n",
+    )
+    [outcome] = run_tests(load_policy([folder]), now_ms=0)
+    assert outcome.status is Status.PASSED, outcome
 
 
 def test_a_value_is_text_and_no_yaml(tmp_path: Path) -> None:
