@@ -15,7 +15,7 @@ from store.sync.exit_codes import ExitCode, Usage
 from store.sync.git import Checkout, GitFailed
 from store.sync.outputs import render, written
 from store.sync.phrases import counted
-from store.sync.snapshot import write_snapshot
+from store.sync.snapshot import may_be_replaced, write_snapshot
 
 _USUAL: Final = Path("policy.yaml")
 
@@ -33,10 +33,20 @@ def snapshot(
         if file is None:
             write_snapshot(database, sys.stdout)
             return
+        _check_target(file)
         with written(file) as stream:
             count = write_snapshot(database, stream)
     if not quiet:
         say(f"{file} is written: {counted(count, 'record')}, no secrets")
+
+
+def _check_target(file: Path) -> None:
+    try:
+        good = may_be_replaced(file)
+    except OSError as error:
+        raise Usage(f"{file}: cannot be read ({error.strerror}); name another file") from None
+    if not good:
+        raise Usage(f"{file}: is there, and no snapshot; name another file, or move it away")
 
 
 def diff(

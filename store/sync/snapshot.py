@@ -28,6 +28,9 @@ from store.unavailable import StoreUnavailable, told_clearly
 
 FORMAT: Final = "exhook-snapshot/v1"
 _FAMILY: Final = "exhook-snapshot/"
+_MEND: Final = "make one by exhook-sync snapshot -o store.snapshot, and name that"
+"""No other name: what was named for a snapshot may be a policy, and be dear to somebody."""
+_HEAD: Final = b'{"format":"exhook-snapshot/'
 _HOLD: Final = {"source": str, "actor": str, "at": int, "since": int, "to": int}
 
 Said = dict[str, Any]
@@ -66,6 +69,19 @@ def write_snapshot(database: Database, stream: TextIO, *, clock: Clock = now_ms)
     return count
 
 
+def may_be_replaced(path: Path) -> bool:
+    """Whether nothing would be lost but an older snapshot, or what one was to be.
+
+    Raises:
+        OSError: what is there cannot be read.
+    """
+    if not path.is_file():
+        return True  # what is no file, a pipe say, holds nothing; nor does what is not there
+    with path.open("rb") as stream:
+        first = stream.read(len(_HEAD))
+    return not first or first == _HEAD
+
+
 @contextmanager
 def snapshot_store(path: Path) -> Iterator[Database]:
     """A store for the moment that holds what the snapshot says; its identities have stand-ins for secrets.
@@ -81,9 +97,7 @@ def snapshot_store(path: Path) -> Iterator[Database]:
             with path.open("rb") as stream:
                 _Reading(path, database).read(stream)
         except OSError as error:
-            raise UnusableSnapshot(
-                f"{path}: cannot be read ({error.strerror}); make one by exhook-sync snapshot -o {path}"
-            ) from None
+            raise UnusableSnapshot(f"{path}: cannot be read ({error.strerror}); {_MEND}") from None
         yield database
 
 
@@ -167,9 +181,7 @@ class _Reading:
             raise self._unusable(f"holds no record here ({wrong})") from None
 
     def _unusable(self, what: str) -> UnusableSnapshot:
-        return UnusableSnapshot(
-            f"{self._path}:{max(1, self._number)}: {what}; make one by exhook-sync snapshot -o {self._path}"
-        )
+        return UnusableSnapshot(f"{self._path}:{max(1, self._number)}: {what}; {_MEND}")
 
 
 def _hold_said(hold: Hold) -> Said:

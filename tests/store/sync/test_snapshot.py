@@ -233,6 +233,24 @@ class TestDamage:
 
 
 class TestCommand:
+    def test_what_is_no_snapshot_is_neither_told_to_be_overwritten_nor_is(self, store: Store) -> None:
+        store.write(ONE)
+        run("apply", "policy.yaml")
+        done = run("plan", "policy.yaml", "--against", "policy.yaml")
+        assert (done.exit_code, done.stderr) == (
+            8,
+            "policy.yaml:1: is no snapshot; make one by exhook-sync snapshot -o store.snapshot, and name that\n",
+        )
+        done = run("snapshot", "-o", "policy.yaml")
+        assert (done.exit_code, done.stderr) == (
+            64,
+            "policy.yaml: is there, and no snapshot; name another file, or move it away\n",
+        )
+        assert Path("policy.yaml").read_text().endswith(ONE)
+        Path("empty").touch()
+        for target in ("empty", "new", "new", "/dev/null"):
+            assert run("snapshot", "-o", target).exit_code == 0
+
     def test_from_production_to_a_plan(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         store.write(ONE)
         run("apply", "policy.yaml")
