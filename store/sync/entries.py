@@ -194,7 +194,7 @@ def _reference(
         kind=kind,
         value="" if kind == "stored" else getattr(secret, kind),
         expires_at=secret.expires,
-        origin=f"{scope.file}:{value.line}",
+        origin=f"{scope.file}:{value.line}:{value.column}",
     )
 
 

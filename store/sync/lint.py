@@ -41,9 +41,12 @@ class LintFinding:
     record: str
     """What a flag, or an `off`, calls the record."""
     message: str
+    column: int = 0
+    """From 1; 0 where the whole entry in this line is meant."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.rule}: {self.message}"
+        column = f":{self.column}" if self.column else ""
+        return f"{self.file}:{self.line}{column}: {self.rule}: {self.message}"
 
 
 def lint(policy: Policy, now_ms: int) -> list[LintFinding]:
@@ -51,7 +54,7 @@ def lint(policy: Policy, now_ms: int) -> list[LintFinding]:
     # Rows of included files are read anew whenever they are asked for; those compared with each other are held anyway.
     policy = replace(policy, permissions=tuple(policy.permissions))
     found = [finding for rule in _RULES for finding in rule(policy, now_ms)]
-    found += [LintFinding(one.file, one.line, one.rule, one.record, one.message) for one in policy.warnings]
+    found += [LintFinding(one.file, one.line, one.rule, one.record, one.message, one.column) for one in policy.warnings]
     used = set(policy.silencing)
     kept = list(_not_off(found, policy.off, used))
     unused = [_unused(one) for one in policy.off if one not in used and one.rule != _UNUSED_OFF]

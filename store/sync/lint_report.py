@@ -20,7 +20,8 @@ def text(findings: Sequence[LintFinding]) -> str:
 def github(findings: Sequence[LintFinding]) -> str:
     """Workflow commands: GitHub Actions shows each at its line."""
     return "".join(
-        f"::warning file={_property(one.file)},line={one.line},title={_property(one.rule)}::{_data(one.message)}\n"
+        f"::warning file={_property(one.file)},line={one.line}{f',col={one.column}' if one.column else ''},"
+        f"title={_property(one.rule)}::{_data(one.message)}\n"
         for one in findings
     )
 
@@ -55,7 +56,7 @@ def sarif(findings: Sequence[LintFinding]) -> str:
                 {
                     "physicalLocation": {
                         "artifactLocation": {"uri": quote(one.file, errors="replace")},
-                        "region": {"startLine": one.line},
+                        "region": {"startLine": one.line} | ({"startColumn": one.column} if one.column else {}),
                     }
                 }
             ],

@@ -34,7 +34,7 @@ class SecretReference:
     expires_at: int | None = None
     """Milliseconds since the epoch."""
     origin: str
-    """``file:line`` of the reference."""
+    """``file:line:column`` of the reference."""
 
 
 class UnresolvedSecret(ValueError):

@@ -73,7 +73,7 @@ def test_the_smallest_policy() -> None:
         "EXHOOK_SECRET_DASHBOARD",
         None,
     )
-    assert secret.origin == f"{FIXTURES}/smallest.yaml:4"
+    assert secret.origin == f"{FIXTURES}/smallest.yaml:4:35"
     assert permission.key == ("mqtt-default", "USER", "dashboard", "plant/#", "ALLOW", "policy")
 
 

@@ -235,6 +235,19 @@ def test_one_literal_secret_turned_off_hides_no_other(tmp_path: Path) -> None:
     assert rules(tmp_path, text + off("off: literal-secret")) == []
 
 
+def test_what_validation_warns_of_has_its_column(tmp_path: Path) -> None:
+    (path := tmp_path / "policy.yaml").write_text(
+        "format: exhook/v1\n"
+        "identities: [{id: a, username: a, sign_mode: origin, secret: {literal: x}}]\n"
+        "permissions: [{username: a, publish: [a]}]\n"
+    )
+    [one] = lint(load_policy([path]), NOW)
+    assert (str(one).startswith(f"{path}:2:63: literal-secret: "), one.column) == (True, 63)
+    assert ",line=2,col=63,title=literal-secret::" in FORMS["github"]([one])
+    [result] = json.loads(FORMS["sarif"]([one]))["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 2, "startColumn": 63}
+
+
 def test_every_rule_is_tried_here() -> None:
     text = Path(__file__).read_text()
     assert [rule for rule in RULES if f'"{rule}"' not in text] == []

@@ -289,14 +289,12 @@ class TestCommand:
     def test_one_that_cannot_be_used_is_exit_code_8(self, store: Store) -> None:
         store.write(ONE)
         done = run("plan", "policy.yaml", "--against", "nowhere")
-        assert (done.exit_code, done.stderr) == (
-            8, "nowhere: cannot be read (No such file or directory); make one by exhook-sync snapshot -o nowhere\n",
-        )  # fmt: skip
+        mend = "make one by exhook-sync snapshot -o store.snapshot, and name that"
+        told = f"nowhere: cannot be read (No such file or directory); {mend}\n"
+        assert (done.exit_code, done.stderr) == (8, told)
         Path("x.snapshot").write_text("{}\n")
         done = run("plan", "policy.yaml", "--against", "x.snapshot")
-        assert (done.exit_code, done.stderr) == (
-            8, "x.snapshot:1: is no snapshot; make one by exhook-sync snapshot -o x.snapshot\n",
-        )  # fmt: skip
+        assert (done.exit_code, done.stderr) == (8, f"x.snapshot:1: is no snapshot; {mend}\n")
 
     @pytest.mark.usefixtures("store")
     def test_without_a_store_there_is_nothing_to_write(self) -> None:

@@ -111,8 +111,8 @@ class TestExitCodes:
         done = run(command, "policy.yaml")
         assert done.exit_code == 7
         assert done.stderr.splitlines()[-2:] == [
-            "policy.yaml:2: the variable EXHOOK_SECRET_U is not set; set it where this command runs",
-            "policy.yaml:2: no folder to read 'x' from; pass `--secrets-dir DIR`",
+            "policy.yaml:2:55: the variable EXHOOK_SECRET_U is not set; set it where this command runs",
+            "policy.yaml:2:121: no folder to read 'x' from; pass `--secrets-dir DIR`",
         ]
 
     @pytest.mark.parametrize("command", ["drift", "export"])

@@ -79,7 +79,7 @@ def test_a_stored_secret_stays_as_it_is(store: Store) -> None:
 
 
 def test_a_stored_secret_that_the_store_does_not_have_is_told(store: Store) -> None:
-    with pytest.raises(UnresolvedSecrets, match=r"policy\.yaml:3: the store has no secret 'default' of user sen"):
+    with pytest.raises(UnresolvedSecrets, match=r"policy\.yaml:3:52: the store has no secret 'default' of user sen"):
         store.plan(IDENTITIES.replace("literal: one", "stored: true"))
 
 
@@ -103,8 +103,8 @@ def test_all_that_cannot_be_had_is_told_at_once(store: Store) -> None:
             "  - {username: b, sign_mode: origin, secret: {file: nowhere}}\n"
         )
     first, second = caught.value.errors
-    assert first.startswith(f"{store.folder}/policy.yaml:3: the variable EXHOOK_SECRET_A is not set")
-    assert second.startswith(f"{store.folder}/policy.yaml:4: there is no file 'nowhere'")
+    assert first.startswith(f"{store.folder}/policy.yaml:3:46: the variable EXHOOK_SECRET_A is not set")
+    assert second.startswith(f"{store.folder}/policy.yaml:4:46: there is no file 'nowhere'")
 
 
 def test_a_plan_unseals_nothing(tmp_path: Path) -> None:
