@@ -43,6 +43,8 @@ class Scope:
     """Instance of the entries that name none."""
     findings: Findings
     roles: Roles
+    rows: bool = False
+    """Whether it is a file of rows, one entry a line."""
 
     def error(self, at: Located, message: str) -> None:
         self.findings.error(self.file, at, message)
@@ -56,6 +58,10 @@ class Scope:
     def origin(self, at: Located) -> str:
         """``FILE:LINE``, and ``@COMMIT`` where one is known."""
         return f"{self.file}:{at.line}@{self.commit}" if self.commit else f"{self.file}:{at.line}"
+
+    def spot(self, at: Located) -> str:
+        """``FILE:LINE:COLUMN``; of a row, which is one line, ``FILE:LINE``."""
+        return f"{self.file}:{at.line}" if self.rows else f"{self.file}:{at.line}:{at.column}"
 
     def common(self, entry: schema.Remarks, at: Located) -> dict[str, Any]:
         """The fields that every record takes from its entry."""
@@ -194,7 +200,7 @@ def _reference(
         kind=kind,
         value="" if kind == "stored" else getattr(secret, kind),
         expires_at=secret.expires,
-        origin=f"{scope.file}:{value.line}:{value.column}",
+        origin=scope.spot(value),
     )
 
 

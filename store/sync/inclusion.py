@@ -62,7 +62,7 @@ class Inclusion:
         for path in paths:
             name = str(path)
             scope.findings.begin(name)
-            own = replace(scope, file=name, commit=commit)
+            own = replace(scope, file=name, commit=commit, rows=True)
             try:
                 data = read_rows(path)
             except ValueError as wrong:

@@ -34,7 +34,7 @@ class SecretReference:
     expires_at: int | None = None
     """Milliseconds since the epoch."""
     origin: str
-    """``file:line:column`` of the reference."""
+    """``file:line:column`` of the reference; ``file:line`` in a file of rows."""
 
 
 class UnresolvedSecret(ValueError):

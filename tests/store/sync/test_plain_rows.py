@@ -1,6 +1,7 @@
 """The short way and the long way of reading rows: the same records, and the same rows refused."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,8 +186,9 @@ def test_rows_are_the_entries_of_a_policy_file(
     listed.write_text(f"format: exhook/v1\n{section}: {flow([entry])}\n", encoding="utf-8")
     [written] = getattr(load_policy([listed]), section)[:1] or [None]
     assert type(included) is type(written)
-    assert repr(included).replace("rows.jsonl:1", "x").replace("secret", "") == repr(written).replace(
-        "listed.yaml:2", "x"
+    listed_at = re.compile(r"listed\.yaml:2(:\d+)?")
+    assert repr(included).replace("rows.jsonl:1", "x").replace("secret", "") == listed_at.sub(
+        "x", repr(written)
     ).replace("secret", "")
 
 
