@@ -19,6 +19,7 @@ from store.names import InvalidRecord
 from store.seal import SealError, SealKeys
 from store.sync.apply import apply_policy
 from store.sync.findings import InvalidPolicy
+from store.sync.lint_off import ENV_RULE
 from store.sync.references import SecretSources
 from store.sync.thresholds import Refused
 from store.sync.wanted import UnresolvedSecrets
@@ -106,6 +107,8 @@ class PolicyFiles:
         metrics.POLICY_BROKEN.set(0)
         await leave_word(self.settings.db, GOOD, {"policy": str(self.settings.policy), "revision": applied.revision})
         for warning in applied.policy.warnings:
+            if self.settings.allow_env and warning.rule == ENV_RULE:
+                continue
             logger.warning("policy", warning=str(warning))
         plan = applied.plan
         logger.info(

@@ -40,13 +40,17 @@ def init(
 
 
 def validate(
-    paths: opt.Paths, as_json: opt.Json = False, quiet: opt.Quiet = False, verbose: opt.Verbose = False
+    paths: opt.Paths,
+    allow_env: opt.AllowEnv = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Check policy files, without a store and without secrets."""
     if as_json:
-        _validate_as_json(paths)
+        _validate_as_json(paths, allow_env=allow_env)
         return
-    policy = opt.policy(paths, quiet)
+    policy = opt.policy(paths, quiet, allow_env=allow_env)
     if quiet:
         return
     say(
@@ -58,7 +62,7 @@ def validate(
         say(f"source {policy.source}; instances: {', '.join(one.name for one in policy.instances) or 'none'}")
 
 
-def _validate_as_json(paths: Sequence[Path]) -> None:
+def _validate_as_json(paths: Sequence[Path], *, allow_env: bool) -> None:
     try:
         policy = load_policy(paths)
     except InvalidPolicy as invalid:
@@ -70,7 +74,7 @@ def _validate_as_json(paths: Sequence[Path]) -> None:
         "identities": len(policy.identities),
         "permissions": len(policy.permissions),
         "blacklist": len(policy.blacklist),
-        "warnings": [asdict(one) for one in policy.warnings],
+        "warnings": [asdict(one) for one in opt.warnings(policy, allow_env=allow_env)],
     }
     typer.echo(json.dumps(said, indent=2))
 

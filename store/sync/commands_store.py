@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,7 @@ def plan(
     uncompared = no_secrets or against is not None
     sources = ByName() if uncompared else opt.secret_sources(secrets_dir, allow_env, seal_key_file)
     with Bars(quiet=quiet), ExitStack() as stack:
-        policy = opt.policy(paths, quiet)
+        policy = opt.policy(paths, quiet, allow_env=allow_env)
         database = stack.enter_context(_store_to_plan(db, against, seal_key_file, quiet=quiet))
         made = make_plan(database, policy, sources, prune=prune, now_ms=now_ms(), adopt=consent.adopt)
         refused = refusals(made, policy, database.environment, consent, holding(database, made.owners))
@@ -126,7 +127,7 @@ def apply(
             consent=consent,
             confirm=confirm if asks else None,
             progress=bars,
-            warn=None if quiet else opt.warn,
+            warn=None if quiet else partial(opt.warn, allow_env=allow_env),
         )
     if not quiet:
         _warn_unsealed(done.plan, db, keys)
@@ -153,7 +154,7 @@ def drift(
     verbose: opt.Verbose = False,
 ) -> None:
     """Compare the store with the files, records that left the files included. Exits with 9 if they differ."""
-    policy = opt.policy(paths, quiet)
+    policy = opt.policy(paths, quiet, allow_env=allow_env)
     with Database.open(db, opt.seal_keys(seal_key_file), create=False) as database:
         sources = opt.secret_sources(secrets_dir, allow_env, seal_key_file)
         made = make_plan(database, policy, sources, prune=True, now_ms=now_ms())

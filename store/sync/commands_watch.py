@@ -1,6 +1,7 @@
 """The command `watch`: applies policy files now and whenever they change."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -76,10 +77,11 @@ def watch(
     """
     keys, sources = opt.seal_keys(seal_key_file), opt.secret_sources(secrets_dir, allow_env, seal_key_file)
     metrics = _Metrics(metrics_file)
+    warn = None if quiet else partial(opt.warn, allow_env=allow_env)
 
     def act() -> bool:
         try:
-            done = apply_policy(db, keys, paths, sources, warn=None if quiet else opt.warn)
+            done = apply_policy(db, keys, paths, sources, warn=warn)
         except (*_NOT_APPLIED, StoreUnavailable) as error:
             if isinstance(error, Refused) and any(refusal.rule == "held" for refusal in error.refusals):
                 raise

@@ -11,11 +11,12 @@ from store.names import InvalidRecord
 from store.records import BlacklistEntry, ClientIdRule, Group, IdentityType, Instance, NoMatch, Secret, SignMode
 from store.sync import schema
 from store.sync.findings import Findings
+from store.sync.lint_off import ENV_RULE
 from store.sync.placed import Placed
 from store.sync.policy import IdentitySpec
-from store.sync.references import DEFAULT_SECRET, Kind, SecretReference
+from store.sync.references import DEFAULT_SECRET, ENV_PREFIX, Kind, SecretReference
 from store.sync.roles import Roles
-from store.sync.source import Items, Located, Mapping, Value
+from store.sync.source import Items, Located, Mapping, Text, Value
 
 T = TypeVar("T")
 
@@ -173,7 +174,7 @@ def read_references(
     references = [
         _reference(secret, mode, at, scope) for secret, at in zip(found, values, strict=True) if isinstance(at, Mapping)
     ]
-    _warn_of_literals(entry, values, scope)
+    _warn_of_secrets(entry, values, scope)
     good = [reference for reference in references if reference is not None]
     ids = [reference.id for reference in good]
     if len(ids) != len(set(ids)):
@@ -204,13 +205,18 @@ def _reference(
     )
 
 
-def _warn_of_literals(entry: schema.Secrets, values: Sequence[Value], scope: Scope) -> None:
-    """Warn of secrets that whoever reads the file has."""
+def _warn_of_secrets(entry: schema.Secrets, values: Sequence[Value], scope: Scope) -> None:
+    """Warn of secrets that whoever reads the file has, and of variables that an apply refuses unless it is told."""
     message = "a secret written into the policy; whoever reads the file has it, use env or file"
+    refused = f"a variable that may not be read without --allow-env; name it {ENV_PREFIX}…"
     record = next((name for field in _NAMES if (name := getattr(entry, field, ""))), "")
     for value in values:
         if isinstance(value, Mapping) and "literal" in value:
             scope.warn(value.key_at("literal"), message, rule="literal-secret", record=record)
+        # Rows take the short way past here, but for the odd one.
+        env = value.get("env") if isinstance(value, Mapping) and not scope.rows else None
+        if isinstance(env, Text) and not env.startswith(ENV_PREFIX):
+            scope.warn(env, refused, rule=ENV_RULE, record=record)
 
 
 def field_at(value: Mapping, field: str) -> Value:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+ENV_RULE: Final = "env-prefix"
+"""Of no interest to a command that is given --allow-env."""
+
 RULES: Final[Mapping[str, str]] = {
     "shadowed": "a permission that another one of the same grantee includes",
     "unreachable": "an ALLOW that a DENY of the same grantee, or of everyone, takes back wholly",
@@ -18,6 +21,7 @@ RULES: Final[Mapping[str, str]] = {
     "var-in-var": "a var whose value refers to another one, which is not put in",
     "confusable": "a user name or client id that differs from another one in what people overlook",
     "literal-secret": "a secret written into the policy",
+    ENV_RULE: "a variable that may be read under `--allow-env` alone",
     "unregistered-group": "a group that is used and not registered",
     "unregistered-parent-topic": "a grant of topics whose first level the instance does not register",
     "unread-column": "a column of an included file that nothing reads",

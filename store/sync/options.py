@@ -11,6 +11,8 @@ from store.seal import SealKeys
 from store.sync.console import complain
 from store.sync.document import Policy, load_policy
 from store.sync.exit_codes import Usage
+from store.sync.findings import PolicyWarning
+from store.sync.lint_off import ENV_RULE
 from store.sync.outputs import FORMS
 from store.sync.references import SecretSources
 from store.sync.scalars import API_SOURCE
@@ -106,7 +108,7 @@ def secret_sources(secrets_dir: Path | None, allow_env: bool, seal_key_file: Pat
     return SecretSources(environ=os.environ, secrets_dir=secrets_dir, allow_env=allow_env, private=private)
 
 
-def policy(paths: Sequence[Path], quiet: bool) -> Policy:
+def policy(paths: Sequence[Path], quiet: bool, *, allow_env: bool = False) -> Policy:
     """The policy of some files, its warnings told.
 
     Raises:
@@ -114,13 +116,19 @@ def policy(paths: Sequence[Path], quiet: bool) -> Policy:
     """
     read = load_policy(paths)
     if not quiet:
-        warn(read)
+        warn(read, allow_env=allow_env)
     return read
 
 
-def warn(read: Policy) -> None:
+def warn(read: Policy, *, allow_env: bool = False) -> None:
     """What is allowed in the files, and seldom meant."""
-    complain([f"{one.file}:{one.line}:{one.column}: warning: {one.message}" for one in read.warnings])
+    told = warnings(read, allow_env=allow_env)
+    complain([f"{one.file}:{one.line}:{one.column}: warning: {one.message}" for one in told])
+
+
+def warnings(read: Policy, *, allow_env: bool) -> list[PolicyWarning]:
+    """The warnings of a policy that concern whoever lets any variable be read, or not."""
+    return [one for one in read.warnings if not (allow_env and one.rule == ENV_RULE)]
 
 
 def owner(asked: str, sources: Sequence[str], db: Path) -> str:

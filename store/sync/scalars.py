@@ -1,5 +1,6 @@
 """What one value of a policy file may be: names, dates, counts, flags."""
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -169,8 +170,9 @@ def _variable(text: str) -> str:
 
 
 def is_file_name(text: str) -> bool:
-    """A path that may lie below the secrets folder; whether it does is seen when it is read."""
-    return bool(text) and not text.startswith("/") and "\0" not in text
+    """A path that may lie below the secrets folder; whether a link leads out of it is seen when it is read."""
+    leads_out = os.path.normpath(text).split("/")[0] == ".."
+    return bool(text) and not (text.startswith("/") or leads_out or "\0" in text)
 
 
 def _file_name(text: str) -> str:

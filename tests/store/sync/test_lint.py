@@ -198,6 +198,7 @@ roles: {idle: {publish: [a]}}
 include: [{identities: rows.csv, columns: {username: user}, defaults: {sign_mode: external}}]
 identities:
   - {id: lit, username: lit, sign_mode: origin, secret: {literal: hush}}
+  - {id: home, username: lit, client_id: c, sign_mode: origin, secret: {env: HOME}}
 permissions:
   - {id: lit-own, username: lit, publish: [a]}
   - {id: other, username: LIT, publish: [a]}
@@ -213,7 +214,7 @@ def test_what_validation_warns_of_is_a_finding_and_can_be_turned_off(tmp_path: P
     found = rules(tmp_path, WARNED)
     assert set(found) == {
         ("var-in-var", "x"), ("unused-var", "x"), ("unused-var", "y"), ("unused-role", "idle"), ("unread-column", ""),
-        ("literal-secret", "lit"), ("confusable", "other"), ("unregistered-group", "of-group"),
+        ("literal-secret", "lit"), ("env-prefix", "home"), ("confusable", "other"), ("unregistered-group", "of-group"),
         ("unregistered-parent-topic", "everyone"),
     }  # fmt: skip
     warned = load_policy([tmp_path / "policy.yaml"]).warnings

@@ -72,6 +72,28 @@ class TestValidate:
         assert done.stderr.startswith("policy.yaml:2:")
         assert ": warning: a secret written into the policy" in done.stderr
 
+    @pytest.mark.parametrize("path", ["../outside", "a/../../outside", ".."])
+    def test_a_file_outside_of_any_secrets_folder_is_a_mistake(self, store: Store, path: str) -> None:
+        store.write(ONE.replace("env: EXHOOK_SECRET_U", f"file: {path}"))
+        done = run("validate", "policy.yaml")
+        assert (done.exit_code, "no path below the secrets folder" in done.stderr) == (3, True)
+
+    @pytest.mark.parametrize("command", ["validate", "plan"])
+    def test_a_variable_that_an_apply_would_not_read_is_told(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, command: str
+    ) -> None:
+        monkeypatch.setenv("HOME", "x")
+        store.write(ONE.replace("EXHOOK_SECRET_U", "HOME"))
+        told = (
+            "policy.yaml:2:60: warning: a variable that may not be read without --allow-env; name it EXHOOK_SECRET_…\n"
+        )
+        assert told in run(command, "policy.yaml").stderr
+        allowed = run(command, "policy.yaml", "--allow-env")
+        assert (allowed.exit_code, "warning" in allowed.stderr) == (0 if command == "validate" else 2, False)
+        assert [one["rule"] for one in json.loads(run("validate", "policy.yaml", "--json").stdout)["warnings"]] == [
+            "env-prefix"
+        ]
+
     def test_json(self, store: Store) -> None:
         store.write(ONE + GRANTS)
         said = json.loads(run("validate", "policy.yaml", "--json").stdout)
