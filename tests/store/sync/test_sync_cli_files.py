@@ -85,7 +85,7 @@ class TestValidate:
         monkeypatch.setenv("HOME", "x")
         store.write(ONE.replace("EXHOOK_SECRET_U", "HOME"))
         told = (
-            "policy.yaml:2:60: warning: a variable that may not be read without --allow-env; name it EXHOOK_SECRET_…\n"
+            "policy.yaml:2:61: warning: a variable that may not be read without --allow-env; name it EXHOOK_SECRET_…\n"
         )
         assert told in run(command, "policy.yaml").stderr
         allowed = run(command, "policy.yaml", "--allow-env")
