@@ -196,7 +196,7 @@ def _expand(path: Path) -> list[Path]:
     try:
         return expand(path)
     except OSError as wrong:
-        raise Usage(f"{path}: cannot be read ({why_unreadable(wrong)}); name a policy file or a folder") from None
+        raise _unreadable(path, wrong) from None
 
 
 def _read(file: Path) -> bytes:
@@ -205,7 +205,13 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as wrong:
-        raise Usage(f"{file}: cannot be read ({why_unreadable(wrong)}); name a policy file") from None
+        raise _unreadable(file, wrong) from None
+
+
+def _unreadable(path: Path, wrong: OSError) -> InvalidPolicy:
+    """As `validate` has it."""
+    message = f"cannot be read ({why_unreadable(wrong)}); name a policy file or a folder of them"
+    return InvalidPolicy((PolicyError(str(path), 0, 0, message),))
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """The commands of `exhook-sync` that look back, go back, and let go on: history, show, rollback, release."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,7 +20,15 @@ from store.sync.rollback_rendering import rollback_json, rollback_text
 from store.sync.thresholds import Consent
 from store.unavailable import told_clearly
 
-Number = Annotated[int, typer.Argument(metavar="REV", help="The number of a revision, as `history` shows it.")]
+_MOST_SHOWN: Final = 2**62
+"""Revisions; SQLite counts no further."""
+
+Number = Annotated[
+    int,
+    typer.Argument(
+        metavar="REV", parser=opt.whole_number("REV", 0), help="The number of a revision, as `history` shows it."
+    ),
+]
 Source = Annotated[
     str, typer.Option("--source", metavar="NAME", help="Owner of the records; needed where there are several.")
 ]
@@ -28,13 +36,16 @@ Source = Annotated[
 
 def history(
     db: opt.Db = opt.DEFAULT_DB,
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show the last N revisions.")] = 20,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", parser=opt.whole_number("--limit", 1), metavar="N", help="Show the last N revisions."),
+    ] = 20,
     seal_key_file: opt.SealKeyFile = None,
     as_json: opt.Json = False,
 ) -> None:
     """Show who wrote what to the store: the last revisions, newest first, and the holds that stand."""
     with Database.open(db, opt.seal_keys(seal_key_file), create=False) as database, told_clearly(db):
-        found = revisions(database.connection, limit)
+        found = revisions(database.connection, min(limit, _MOST_SHOWN))
         holds = list(holds_of(database).values())
     if as_json:
         typer.echo(history_json(found, holds))
@@ -63,7 +74,12 @@ def show_(
 
 def rollback(
     number: Annotated[
-        int, typer.Argument(min=0, metavar="REV", help="The revision to go back to; 0 is the empty store.")
+        int,
+        typer.Argument(
+            metavar="REV",
+            parser=opt.whole_number("REV", 0),
+            help="The revision to go back to; 0 is the empty store.",
+        ),
     ],
     db: opt.Db = opt.DEFAULT_DB,
     source: Source = "",

@@ -12,6 +12,7 @@ from collections.abc import Mapping as Map
 from typing import Any, Final, NamedTuple
 
 from store.sync.key_order import ordered
+from store.sync.phrases import counted
 from store.sync.source import Items, Mapping, Place, Value, text_at
 from store.sync.syntax import BOM, Fault, InvalidSource
 from store.sync.table import FLAGS, Row
@@ -84,7 +85,8 @@ class CsvRows:
         """The same row with the places of its values; what is wrong with it is added to `faults`."""
         raw: _Raw = row.raw
         if len(raw.cells) != self._width:
-            message = f"{len(raw.cells)} cells, and the header has {self._width}; check quotation marks and delimiters"
+            found = counted(len(raw.cells), "cell")
+            message = f"{found}, and the header has {self._width}; check quotation marks and delimiters"
             faults.append(Fault(row.line, 1, message))
             return None
         places = _places(raw.text, row.line, self._delimiter)

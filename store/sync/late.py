@@ -46,9 +46,15 @@ class FilledCommand(TyperCommand):
         """Look at what is given before anything is made of it.
 
         Raises:
-            Usage: a value is empty.
+            Usage: a value is empty, or a number below zero, which is read as an option.
         """
-        given, *_ = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            given, *_ = self.make_parser(ctx).parse_args(args=list(args))
+        except Exception as wrong:
+            name = getattr(wrong, "option_name", "")
+            if name[1:].isdigit():
+                raise Usage(f"{ctx.command_path}: {name}: no number here is below 0; write one from 0 on") from None
+            raise
         for one in self.get_params(ctx):
             values = given.get(one.name or "")
             if "" in (values if isinstance(values, list | tuple) else [values]):

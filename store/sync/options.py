@@ -1,7 +1,7 @@
 """The options that several commands of `exhook-sync` take, and what they stand for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +16,9 @@ from store.sync.lint_off import ENV_RULE
 from store.sync.outputs import FORMS
 from store.sync.references import SecretSources
 from store.sync.scalars import API_SOURCE
+
+_DIGITS: Final = 30
+"""Of the longest number that is read; there is no use for a longer one."""
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Policy files or folders; - is standard input.")]
 Db = Annotated[Path, typer.Option("--db", envvar="EXHOOK_DB", metavar="FILE", help="The store.")]
@@ -42,12 +45,41 @@ Adopt = Annotated[
         "--adopt", metavar="ID", help="Take over the records of this owner, or one record by its id; repeatable."
     ),
 ]
+
+
+def whole_number(name: str, least: int) -> Callable[[str], int]:
+    """What reads a whole number, as people write them: digits alone.
+
+    Raises:
+        Usage: from what is returned: it is none, or too small or large.
+    """
+
+    def read(given: str) -> int:
+        text = str(given)  # a default is a number already
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) >= least):
+            raise Usage(f"{name} {text}: no whole number from {least} on; write one, such as {max(least, 12)}")
+        return int(text)
+
+    return read
+
+
 MaxRemovals = Annotated[
-    int | None, typer.Option("--max-removals", min=0, metavar="N", help="Let up to N removals through.")
+    int | None,
+    typer.Option(
+        "--max-removals",
+        parser=whole_number("--max-removals", 0),
+        metavar="N",
+        help="Let up to N removals through.",
+    ),
 ]
 MaxClientsLosing = Annotated[
     int | None,
-    typer.Option("--max-clients-losing", min=0, metavar="N", help="Let up to N clients lose something."),
+    typer.Option(
+        "--max-clients-losing",
+        parser=whole_number("--max-clients-losing", 0),
+        metavar="N",
+        help="Let up to N clients lose something.",
+    ),
 ]
 Output = Annotated[
     list[str] | None,

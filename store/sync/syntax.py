@@ -110,6 +110,9 @@ def _explain(text: str, wrong: YAMLError) -> Fault:
         at = begin
     if at is None:
         return Fault(1, 1, "not YAML; check quotes, colons and indentation")
+    if begin is not None and "alias" in (getattr(wrong, "context", None) or ""):
+        said = "`*` begins an alias here; every topic is `#`, and a text that begins with `*` must be quoted"
+        return Fault(begin.line + 1, begin.column + 1, said)
     message = next((said for start, said in _SENTENCES if problem.startswith(start)), None)
     return Fault(at.line + 1, at.column + 1, message or "not YAML here; check quotes, colons and indentation")
 

@@ -79,6 +79,16 @@ def test_a_null_key_is_no_key() -> None:
     assert "a key that is no text" in one_fault("~: a")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("publish: [*]", "1:11"), ("publish: [*, a]", "1:11"), ("publish:\n  - *\n", "2:5"), ("a: *", "1:4")],
+)
+def test_a_star_in_place_of_a_filter_is_explained(text: str, place: str) -> None:
+    assert one_fault(text) == (
+        f"{place}: `*` begins an alias here; every topic is `#`, and a text that begins with `*` must be quoted"
+    )
+
+
 def test_a_comment_in_place_of_a_filter_is_explained() -> None:
     assert one_fault("subscribe:\n  - #\n") == (
         "2:4: no value here, for `#` begins a comment; quote a text that begins with `#`"

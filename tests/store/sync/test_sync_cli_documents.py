@@ -221,8 +221,8 @@ class TestWhatIsRefused:
             (["bob", "--sign-mode", "external", "--subscribe", "a/${clientId}"], 3, "clientId"),
             (["Token|a|b", "--sign-mode", "external"], 3, "Token|"),
             (["", "--sign-mode", "external"], 64, "NAME is empty"),
-            (["bob", "--sign-mode", "external", "--file", "none.yaml"], 64, "none.yaml: cannot be read (No such file"),
-            (["bob", "--sign-mode", "external", "--file", "."], 64, "cannot be read"),
+            (["bob", "--sign-mode", "external", "--file", "none.yaml"], 3, "none.yaml: cannot be read (No such file"),
+            (["bob", "--sign-mode", "external", "--file", "."], 3, "cannot be read"),
             ([], 64, "Missing argument 'NAME'"),
             (["bob", "--bogus"], 64, "No such option: --bogus"),
         ],
@@ -294,3 +294,9 @@ class TestFmt:
         )
         assert file.read_text() == COMMENTED
         assert Path("zz.yaml").read_text() == "format: exhook/v1\ngroups: [GID_Meters]\n"
+
+    def test_a_file_that_is_not_there_is_what_it_is_to_validate(self) -> None:
+        told = [run(command, "none.yaml") for command in ("fmt", "validate")]
+        assert {(done.exit_code, done.stderr) for done in told} == {
+            (3, "none.yaml: cannot be read (No such file or directory); name a policy file or a folder of them\n")
+        }
