@@ -1,7 +1,7 @@
 """A source's records as a policy file that says the same: secrets stay in the store, as ``stored: true``.
 
-What comes out is read back by `store.sync.document`, and a plan of it against the same store is empty. It is
-written section by section, entry by entry, so that a store of any size can be exported.
+What comes out is read back by `store.sync.document`, and a plan of it against the same store is empty; `exhook-sync fmt` leaves it as it
+is. It is written section by section, entry by entry, so that a store of any size can be exported.
 """
 
 from collections import Counter
@@ -13,6 +13,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from store.database import Database
 from store.sync.exported import Exported, Item, Moment, blocks, instance_item, text
+from store.sync.key_order import ordered
 from store.sync.scalars import API_SOURCE
 from store.sync.schema import DEFAULT_SOURCE
 from store.tables import ACCESS_KEYS, BLACKLIST, DEVICE_CREDENTIALS, GROUPS, IDENTITIES, INSTANCES, PERMISSIONS, TABLES
@@ -80,17 +81,20 @@ class _Export:
         self._default = self._most_used_instance()
         items = Exported(self._default)
         self._stream.write(_HEAD)
-        self._dump(dict(self._header()))
-        instances = {one.name: instance_item(one) for one in self._records(INSTANCES.name)}
+        for key, value in self._header():
+            if isinstance(value, dict):
+                self._stream.write("\n")
+            self._dump({key: value})
+        instances = {one.name: _in_order(instance_item(one)) for one in self._records(INSTANCES.name)}
         if instances:
             self._stream.write("\n")
             self._dump({"instances": instances})
         self._section("groups", map(items.group, self._records(GROUPS.name)))
         self._section("identities", map(items.identity, self._records(IDENTITIES.name)))
-        self._section("access_keys", map(items.access_key, self._records(ACCESS_KEYS.name)))
-        self._section("device_credentials", map(items.credential, self._records(DEVICE_CREDENTIALS.name)))
         self._section("permissions", map(items.block, blocks(self._records(PERMISSIONS.name))))
         self._section("blacklist", map(items.blacklisted, self._records(BLACKLIST.name)))
+        self._section("access_keys", map(items.access_key, self._records(ACCESS_KEYS.name)))
+        self._section("device_credentials", map(items.credential, self._records(DEVICE_CREDENTIALS.name)))
 
     def _header(self) -> Iterator[tuple[str, Any]]:
         yield "format", "exhook/v1"
@@ -113,7 +117,7 @@ class _Export:
             if not begun:
                 self._stream.write(f"\n{name}:\n")
                 begun = True
-            batch.append(item)
+            batch.append(_in_order(item))
             if len(batch) == _BATCH:
                 self._dump(batch)
                 batch = []
@@ -141,3 +145,10 @@ class _Export:
             )
             used.update(dict(rows.fetchall()))
         return min(used, key=lambda name: (-used[name], name), default="")
+
+
+def _in_order(item: Any) -> Any:
+    """An entry with its keys in the order of `exhook-sync fmt`, and all that is within it."""
+    if isinstance(item, dict):
+        return {key: _in_order(item[key]) for key in ordered(item)}
+    return [_in_order(one) for one in item] if isinstance(item, list) else item

@@ -9,6 +9,7 @@ from stores_under_test import Store, described, identity, instance
 
 from store.records import Action, Effect, Grantee, Group, Permission
 from store.sync.export import export, sources_of
+from store.sync.formatting import formatted
 
 
 def exported(store: Store, source: str = "policy") -> str:
@@ -25,6 +26,7 @@ def test_the_plan_of_an_export_is_empty(text: str) -> None:
         store = Store(Path(folder))
         store.apply(text, allow_empty=True)
         before = store.contents()
+        assert formatted(exported(store).encode()) == exported(store)
         made = store.plan(exported(store), prune=True)
         assert (described(made), made.kept, made.foreign) == ([], (), ())
         store.apply(exported(store), allow_empty=True)
@@ -50,6 +52,7 @@ def test_an_export_reads_like_a_policy(tmp_path: Path) -> None:
         == """\
 format: exhook/v1
 source: policy
+
 defaults:
   instance: mqtt-prod
 
