@@ -21,6 +21,7 @@ API_SOURCE: Final = "api"
 ROW_SUFFIXES: Final = (".jsonl", ".csv")
 """The ends of the names of files that may be included."""
 
+_UNQUOTED: Final = "write it without quotes, a `${…}` outside of [ ] and { }"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -63,7 +64,7 @@ def _by_rule(check: Callable[[str], None]) -> AfterValidator:
 def _flag(value: Any) -> bool:
     if isinstance(value, Text) and value.plain and value in ("true", "false"):
         return value == "true"
-    raise unwanted("true or false is wanted", "write it without quotes")
+    raise unwanted("true or false is wanted", _UNQUOTED)
 
 
 def _kept(value: Any) -> bool:
@@ -75,7 +76,7 @@ def _kept(value: Any) -> bool:
 def _count(value: Any) -> int:
     if isinstance(value, Text) and value.plain and _COUNT.fullmatch(value):
         return int(value)
-    raise unwanted("a whole number from 0 to 999999999 is wanted", "write it without quotes")
+    raise unwanted("a whole number from 0 to 999999999 is wanted", _UNQUOTED)
 
 
 def _removals(value: Any) -> str:

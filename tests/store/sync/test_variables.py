@@ -87,7 +87,10 @@ def test_a_value_is_text_and_no_yaml(tmp_path: Path) -> None:
 
 def test_what_a_flag_or_count_takes_is_written_without_quotes(tmp_path: Path) -> None:
     text = 'vars: {yes: "true"}\nblacklist: [{client_id: a, protect: "${var.yes}"}]\n'
-    assert "write it without quotes" in error_of(tmp_path / "p", text)
+    assert "write it without quotes, a `${…}` outside of [ ] and { }" in error_of(tmp_path / "p", text)
+    text = "vars: {yes: 'true'}\nblacklist:\n  - client_id: a\n    protect: ${var.yes}\n"
+    [entry] = load_policy([write(tmp_path / "p", one=text)]).blacklist
+    assert entry.protect
 
 
 def test_keys_are_not_looked_at(tmp_path: Path) -> None:
