@@ -179,7 +179,7 @@ def _everything(policy: Policy, _: int) -> Iterator[LintFinding]:
             )
 
 
-def _claimable(policy: Policy, _: int) -> Iterator[LintFinding]:
+def _claimable(policy: Policy, now_ms: int) -> Iterator[LintFinding]:
     """A client id is a claim: rights granted to it go to whoever connects with it (pitfall 21)."""
     claimed = [
         one
@@ -194,7 +194,7 @@ def _claimable(policy: Policy, _: int) -> Iterator[LintFinding]:
     for identity in policy.identities:
         if identity.client_id:
             owned.add((identity.instance, identity.client_id))
-        else:
+        elif identity.expires_at is None or now_ms < identity.expires_at:
             shared[identity.instance].append(identity)
     for permission in claimed:
         if permission.identity_type is Grantee.CLIENT:

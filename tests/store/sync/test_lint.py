@@ -236,6 +236,26 @@ def test_one_literal_secret_turned_off_hides_no_other(tmp_path: Path) -> None:
     assert rules(tmp_path, text + off("off: literal-secret")) == []
 
 
+def test_whoever_has_expired_claims_nothing(tmp_path: Path) -> None:
+    """While an expired identity of a client still owns its client id."""
+    text = (
+        "format: exhook/v1\n"
+        "identities:\n"
+        "  - {id: a, username: a, sign_mode: external, expires: 2020-01-01}\n"
+        "  - {id: b, username: b, sign_mode: external}\n"
+        "permissions:\n"
+        "  - {id: p, client_id: c, publish: [x]}\n"
+    )
+    [claim] = [one for one in findings(tmp_path, text) if one.rule == "claimable"]
+    assert "whoever holds b can connect" in claim.message
+    assert "claimable" not in {
+        rule
+        for rule, _ in rules(
+            tmp_path, text.replace("b, sign_mode: external", "b, sign_mode: external, expires: 2020-01-01")
+        )
+    }
+
+
 def test_what_validation_warns_of_has_its_column(tmp_path: Path) -> None:
     (path := tmp_path / "policy.yaml").write_text(
         "format: exhook/v1\n"
