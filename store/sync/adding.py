@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from store.sync.document import Policy, load_policy
+from store.sync.findings import InvalidPolicy, PolicyError
 from store.sync.layout import Child, Node, read_layout
 from store.sync.quoting import block, flow
 from store.sync.syntax import decode
@@ -76,7 +77,12 @@ def with_user(path: Path, data: bytes, user: NewUser) -> bytes:
         granted = _first_free({*_ids(policy), name}, f"{name}-topics")
         text = _with_entry(text, "permissions", user.permission(granted), _BELOW_PERMISSIONS)
     made = text.replace("\n", newline).encode()
-    load_policy([path], instead={path: made})
+    try:
+        load_policy([path], instead={path: made})
+    except InvalidPolicy as wrong:
+        # Their places are in a text that nobody will see.
+        told = dict.fromkeys(f"{one.message}; nothing was written, ask for another user" for one in wrong.errors)
+        raise InvalidPolicy(tuple(PolicyError(str(path), 0, 0, message) for message in told)) from None
     return made
 
 

@@ -233,6 +233,12 @@ class TestWhatIsRefused:
         assert CANARY not in done.output
         assert (file.read_text(), [one.name for one in Path().iterdir()]) == (COMMENTED, [file.name])
 
+    def test_no_line_is_named_that_nobody_can_look_at(self, file: Path) -> None:
+        file.write_text("format: exhook/v1\n")
+        done = run("user", "add", "bob", "--sign-mode", "external", "--publish", "a/#/b")
+        assert (done.exit_code, done.stderr.startswith("policy.yaml: 'a/#/b'")) == (3, True), done.stderr
+        assert done.stderr.endswith("; nothing was written, ask for another user\n")
+
     @pytest.mark.parametrize("given", ["", "\n", "\r\n"])
     def test_an_empty_password(self, file: Path, given: str) -> None:
         done = run("user", "add", "bob", "--password-stdin", given=given)
