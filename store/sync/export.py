@@ -1,7 +1,7 @@
 """A source's records as a policy file that says the same: secrets stay in the store, as ``stored: true``.
 
-What comes out is read back by `store.sync.document`, and a plan of it against the same store is empty; `exhook-sync fmt` leaves it as it
-is. It is written section by section, entry by entry, so that a store of any size can be exported.
+What comes out is read back by `store.sync.document`, and a plan of it against the same store is empty; `exhook-sync
+fmt` leaves it as it is. It is written section by section, entry by entry, so that a store of any size can be exported.
 """
 
 from collections import Counter
