@@ -85,8 +85,8 @@ class CsvRows:
         """The same row with the places of its values; what is wrong with it is added to `faults`."""
         raw: _Raw = row.raw
         if len(raw.cells) != self._width:
-            found = counted(len(raw.cells), "cell")
-            message = f"{found}, and the header has {self._width}; check quotation marks and delimiters"
+            width = counted(len(raw.cells), "cell")
+            message = f"{width}, and the header has {self._width}; check quotation marks and delimiters"
             faults.append(Fault(row.line, 1, message))
             return None
         places = _places(raw.text, row.line, self._delimiter)
