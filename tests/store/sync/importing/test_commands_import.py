@@ -97,7 +97,7 @@ def test_what_is_written_validates_and_applies_to_an_empty_store(kind: str, file
             "lossy/policy.yaml: cannot be written (",
         ),
         (["mosquitto-acl", "acl", "--source", "api"], "--source: `api` is the name of what the API writes"),
-        (["mosquitto-acl", "acl", "--source", ""], "--source: String should have at least 1 character"),
+        (["mosquitto-acl", "acl", "--source", ""], "exhook-sync import: --source is empty, as where"),
         (["mosquitto-acl", "acl", "--instance", "a b"], "--instance: 'a b' is no instance id"),
         (["emqx-builtin", str(DATA / "users.csv")], "--salt-position is missing, without which the hashes of"),
         (["no-kind", "acl"], "exhook-sync import: Invalid value for"),
