@@ -54,6 +54,14 @@ def pids(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
     return folder, [counted(folder, number) for number in (1, 2, 3)]
 
 
+def test_a_file_that_is_just_being_made(tmp_path: Path) -> None:
+    counted(tmp_path, 3)
+    before = sums(tmp_path)
+    assert before["h_count"] == 3
+    (tmp_path / "counter_1.db").touch()
+    assert sums(tmp_path) == before
+
+
 def test_sums_stay_and_files_go(pids: tuple[Path, list[int]]) -> None:
     folder, (first, second, third) = pids
     before = sums(folder)
