@@ -13,7 +13,7 @@ from exhook.options import Api, ApiTlsCert, ApiTlsKey, Config, Db, SealKeyFile
 from exhook.settings import load_settings
 from exhook.standard_streams import open_closed
 from store.sync.exit_codes import ExitCode
-from store.sync.late import Late, LateCommands
+from store.sync.late import FilledCommand, Late, LateCommands
 
 
 class _Commands(LateCommands):
@@ -90,7 +90,7 @@ def _version(
         raise typer.Exit(ExitCode.USAGE)
 
 
-@app.command(epilog="Example: exhook serve --policy policy.yaml --with-broker")
+@app.command(cls=FilledCommand, epilog="Example: exhook serve --policy policy.yaml --with-broker")
 def serve(
     config: Config = None,
     db: Db = None,
@@ -124,7 +124,7 @@ def serve(
     serving.serve(lambda: load_settings(flags, os.environ, config))
 
 
-@app.command("api", epilog="Example: exhook api --api 127.0.0.1:8080 --db exhook.db")
+@app.command("api", cls=FilledCommand, epilog="Example: exhook api --api 127.0.0.1:8080 --db exhook.db")
 def serve_api(
     config: Config = None,
     db: Db = None,

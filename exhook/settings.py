@@ -167,6 +167,17 @@ class Settings(BaseModel):
         default=5.0, ge=0, description="How long calls under way may take after SIGTERM, in s."
     )
 
+    @field_validator(
+        "db", "policy", "unix_socket", "secrets_dir", "seal_key_file", "tls_cert", "tls_key", "tls_client_ca",
+        "api_tls_cert", "api_tls_key", "api_tls_client_ca", "metrics_tls_cert", "metrics_tls_key",
+        "metrics_tls_client_ca", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _no_empty_path(cls, value: Any) -> Any:
+        if value == "":
+            raise ValueError("would be the current folder; name a file, or leave it out")
+        return value
+
     @field_validator("listen", "metrics", "api")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
@@ -313,9 +324,12 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Variables that name a setting; others with the prefix (secrets, seal keys) are not ours to judge."""
+    """Variables that name a setting; others with the prefix (secrets, seal keys) are not ours to judge.
+
+    One that is empty is one that is not set: an empty path would be the current folder.
+    """
     simple = (name for name in Settings.model_fields if name not in FILE_ALONE)
-    return {name: environ[variable] for name in simple if (variable := PREFIX + name.upper()) in environ}
+    return {name: value for name in simple if (value := environ.get(PREFIX + name.upper()))}
 
 
 def _sentence(detail: Any, places: Mapping[str, str]) -> str:

@@ -26,7 +26,8 @@ Made from the code by `exhook settings --markdown`; edits here are overwritten, 
 A flag of `exhook serve` wins over a variable, a variable over the settings file, the file over the default. The
 settings file is TOML, its keys are the names below; `--config FILE` or the variable `EXHOOK_CONFIG` names it.
 `exhook settings` prints the values in force. A name that is no setting is refused in the file; a variable that
-begins with `EXHOOK_` and names no setting is left alone, since secrets and seal keys have such names, too.
+begins with `EXHOOK_` and names no setting is left alone, since secrets and seal keys have such names, too. One that is
+empty counts as not set.
 
 Variables take the same words as the file, without quotes; the flags `--insecure` and `--allow-env` stand alone. The
 column SIGHUP says whether a running server takes on another value when it gets that signal; the rest needs a restart.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from exhook import cli
 from exhook.brokers.emqx_cluster import EmqxCluster
 from exhook.listeners import ListenerRule
 from exhook.settings import (
@@ -340,3 +341,26 @@ def test_loopback(host: str) -> None:
 @pytest.mark.parametrize("host", ["", "::", "10.0.0.1", "localhost.example.net", "128.0.0.1", "127.0.0.1.x"])
 def test_no_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+class TestEmpty:
+    """As a script gives it whose variable nobody has set."""
+
+    def test_a_variable_is_not_set(self, tmp_path: Path) -> None:
+        file = tmp_path / "exhook.toml"
+        file.write_text('policy = "policy.yaml"\n')
+        variables = {"EXHOOK_POLICY": "", "EXHOOK_DB": "", "EXHOOK_WORKERS": "", "EXHOOK_TLS_CERT": ""}
+        settings = load_settings({}, variables, file)
+        assert (settings.policy, settings.db) == (Path("policy.yaml"), Path("exhook.db"))
+        assert (settings.workers, settings.tls_cert) == (1, None)
+
+    def test_a_path_is_no_folder(self, tmp_path: Path) -> None:
+        file = tmp_path / "exhook.toml"
+        file.write_text('policy = ""\n')
+        with pytest.raises(InvalidSettings, match="policy: '' would be the current folder; name a file"):
+            load_settings({}, {}, file)
+
+    @pytest.mark.parametrize("arguments", [["serve", "--policy", ""], ["serve", "--db", ""], ["api", "--db", ""]])
+    def test_a_flag_is_refused(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(arguments) == 64
+        assert "is empty, as where a script's variable is not set" in capsys.readouterr().err
