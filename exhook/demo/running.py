@@ -22,6 +22,7 @@ from exhook.demo.outcome import Outcome
 from exhook.demo.script import SCRIPT, WITNESS, Step
 from exhook.demo.server import DB, POLICY, DemoServer, Line
 from exhook.demo.table import print_table
+from exhook.faults import CannotStart
 from store.sync.exit_codes import ExitCode
 from store.sync.json_schema import FILE_NAME, schema_text
 
@@ -148,7 +149,11 @@ def _outcome(step: Step, happened: str, said: Line | None, *, went: bool | None,
 
 
 def _stay(server: DemoServer, folder: Path) -> None:
-    """Serve on, and say what to try."""
+    """Serve on, and say what to try.
+
+    Raises:
+        CannotStart: the server ended by itself.
+    """
     # As it was called: in a clone it is .venv/bin/exhook, which is on nobody's PATH.
     program = "exhook" if shutil.which("exhook") else sys.argv[0]
     policy, db = folder / POLICY, folder / DB
@@ -162,6 +167,9 @@ The server goes on, with {server.broker_name} on 127.0.0.1:{server.broker_port}.
   stop                Ctrl-C"""
     )
     try:
-        server.process.wait()
+        code = server.process.wait()
     except KeyboardInterrupt:
         typer.echo("stopping")
+        return
+    if code:
+        raise CannotStart(f"the server ended by itself (exit code {code}), and the demo with it; start it again")

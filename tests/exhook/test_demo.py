@@ -20,6 +20,7 @@ from exhook import cli
 from exhook.brokers.mosquitto.running import why_not
 from exhook.demo.elsewhere import Elsewhere
 from exhook.demo.outcome import Outcome
+from exhook.demo.running import _stay
 from exhook.demo.script import SCRIPT, Login
 from exhook.demo.server import DemoServer
 from exhook.demo.table import print_table
@@ -103,6 +104,15 @@ class TestRun:
         assert done.stderr.startswith("the server did not start:\n")
         assert "policy.yaml:2:1: " in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_dies_while_it_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "policy.yaml").write_bytes(Path(POLICY).read_bytes())
+    with DemoServer(tmp_path, listen="127.0.0.1:0", embedded=0) as server:
+        server.process.kill()
+        with pytest.raises(CannotStart, match=r"the server ended by itself \(exit code -9\)"):
+            _stay(server, tmp_path)
+    assert "The server goes on" in capsys.readouterr().out
 
 
 class TestElsewhere:
